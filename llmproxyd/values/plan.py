@@ -1,0 +1,178 @@
+"""What routing reads and what it returns: question, readings, candidates, plan, attempts, steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
+
+from llmproxyd.values.failure import Failure
+from llmproxyd.values.request import NO_OVERRIDES, Capability, Operation, Overrides, Priority
+from llmproxyd.values.snapshot import Deployment, FallbackPolicy, Stage, Target
+
+
+class Prompt(Protocol):
+    """Facts that cost something to find out; each is computed when first asked for, and once."""
+
+    @property
+    def text(self) -> str:
+        """Everything the caller wrote, instructions included, joined by newlines."""
+        ...
+
+    @property
+    def tokens_in(self) -> int:
+        """Estimated input tokens, tool definitions included."""
+        ...
+
+    @property
+    def has(self) -> frozenset[str]:
+        """Which of tools, images, audio, files, code, json_schema, thinking, system the request has."""
+        ...
+
+    @property
+    def conversation(self) -> bytes:
+        """The same for every turn of one conversation, different for others (a digest of how it began)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPrompt:
+    """A Prompt whose facts are given: for `explain` and for tests."""
+
+    text: str = ""
+    tokens_in: int = 0
+    has: frozenset[str] = frozenset()
+    conversation: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What decide is asked. Claims (project, user, task, label) are None where nobody made them.
+
+    ``headers`` have lower-case names. ``bytes_in`` is the size of the body. ``now_s`` is wall clock, Unix seconds.
+    ``turn`` numbers the questions of this process; ``seed`` makes jitter repeatable.
+    """
+
+    model: str
+    operation: Operation = Operation.CHAT
+    surface: str = "openai-chat"
+    stream: bool = False
+    needs: frozenset[Capability] = frozenset()
+    max_output_tokens: int | None = None
+    temperature: float | None = None
+    n: int | None = None
+    project: str | None = None
+    user: str | None = None
+    task: str | None = None
+    label: str | None = None
+    priority: Priority = Priority.NORMAL
+    headers: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    prompt: Prompt = KnownPrompt()
+    bytes_in: int = 0
+    now_s: float = 0.0
+    turn: int = 0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Gauge:
+    """What is known of one deployment at this moment. Latency is to first content, seconds, a moving average."""
+
+    in_flight: int = 0
+    latency_s: float | None = None
+    seen: int = 0
+
+
+IDLE = Gauge()
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """Gauges by ``Deployment.key``, frozen for one decision. ``other_than_mock``: some provider besides `mock` is, or
+    once was, usable: a key is there, or a server has answered."""
+
+    gauges: Mapping[str, Gauge] = field(default_factory=dict)
+    other_than_mock: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a stage, or the check before it, said of a candidate. ``rule`` is the rule's name, empty where no rule spoke.
+    ``dropped`` False: it ranked it, ``reason`` says how."""
+
+    stage: Stage | None
+    rule: str
+    reason: str
+    dropped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A deployment still in question, or dropped. ``rank`` is what it was sorted by."""
+
+    deployment: Deployment
+    verdicts: tuple[Verdict, ...] = ()
+    rank: tuple[float | str, ...] = ()
+
+    @property
+    def dropped(self) -> bool:
+        return any(v.dropped for v in self.verdicts)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The decision. ``candidates`` in the order they will be tried; ``dropped`` with the verdict that dropped them.
+
+    ``failure`` is set instead of candidates when there is none, or a rule rejected the request. ``label`` is the
+    effective label's name, ``label_sources`` who raised it (``default``, ``header``, ``rule NAME``).
+    """
+
+    target: Target | None
+    candidates: tuple[Candidate, ...]
+    dropped: tuple[Candidate, ...]
+    fallback: FallbackPolicy
+    label: str
+    label_rank: int
+    label_sources: tuple[str, ...] = ()
+    overrides: Overrides = NO_OVERRIDES
+    rules: tuple[str, ...] = ()
+    failure: Failure | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One call to one candidate, as far as ``next_step`` must know. Times are monotonic seconds.
+
+    ``ended_s`` None: still running. ``failure`` None with ``ended_s`` set: it succeeded.
+    """
+
+    candidate: int
+    started_s: float
+    ended_s: float | None = None
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Begin an attempt with ``plan.candidates[candidate]`` now."""
+
+    candidate: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing to do before ``until_s`` (monotonic) or before an attempt ends; None: only the latter."""
+
+    until_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """No attempt is left: the client gets ``failure``."""
+
+    failure: Failure
+
+
+Step: TypeAlias = Start | Wait | GiveUp

@@ -1,0 +1,388 @@
+"""All an operator wrote, frozen and cross-checked: what one generation of the two files means.
+
+Building one opens nothing. A request takes one snapshot when it is admitted and keeps it to the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+from llmproxyd.values.cost import Price
+from llmproxyd.values.failure import FailureKind
+from llmproxyd.values.request import Capability, Dialect, Operation, Overrides
+from llmproxyd.values.secret import Secret
+
+
+class Zone(StrEnum):
+    """Where a provider's machines stand, as the operator declares it. Never resolved from a name."""
+
+    LOCAL = "local"
+    PRIVATE = "private"
+    EXTERNAL = "external"
+
+
+class Auth(StrEnum):
+    """How a provider wants to see its key."""
+
+    NONE = "none"
+    BEARER = "bearer"  # authorization: Bearer KEY
+    X_API_KEY = "x-api-key"
+    API_KEY = "api-key"
+    X_GOOG_API_KEY = "x-goog-api-key"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in the files something was written; ``line`` and ``column`` count from 1."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+NOWHERE = Place("", 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds. ``first_token`` runs to the first content of a stream; ``stall`` between two pieces of content after
+    that; ``total`` bounds the attempt, and is the only one that can bound an answer that comes whole."""
+
+    connect_s: float = 2.0
+    first_token_s: float = 60.0
+    stall_s: float = 60.0
+    total_s: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Quirks:
+    """Where a server that speaks a dialect does not speak it like its maker. All data, set by presets.
+
+    ``verbatim``: bodies may pass untouched when the surface speaks the same dialect.
+    ``stream_usage``: understands ``stream_options.include_usage``. ``developer_role``: knows that role.
+    ``max_completion_tokens``: knows that name for the limit (else ``max_tokens``). ``done``: ends a stream with [DONE].
+    ``null_content``: accepts ``content: null``. ``default_max_tokens``: sent where the client set no limit.
+    ``embeddings``: serves ``/embeddings``; ``completions``: serves the legacy ``/completions``.
+    """
+
+    verbatim: bool = True
+    stream_usage: bool = True
+    developer_role: bool = False
+    max_completion_tokens: bool = False
+    done: bool = True
+    null_content: bool = True
+    default_max_tokens: int | None = None
+    embeddings: bool = True
+    completions: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A free request that shows whether a provider answers; ``path`` is joined to its base URL.
+
+    ``lists_models``: the answer names the models the server has.
+    """
+
+    path: str
+    lists_models: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Mock:
+    """How a model of the built-in ``mock`` provider behaves. ``fail_share`` in 0..1 of its calls end with
+    ``fail_status``, evenly spread and the same every time."""
+
+    first_token_s: float = 0.0
+    tokens_per_second: float = 0.0  # 0: as fast as it goes
+    fail_status: int = 500
+    fail_share: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """Who is asked and paid: one account at one endpoint.
+
+    ``base_url`` has no trailing slash and includes the version path; for Azure's deployment paths ``api_version`` is
+    a date. ``configured`` False: left out of every plan, ``reason`` says what is missing (never a secret).
+    ``keyless``: needs no credential, so that only an answer shows that it is there. ``clearance`` is a label's rank.
+    ``identity`` names the state that survives a reload: name, endpoint and dialect.
+    """
+
+    name: str
+    preset: str
+    dialect: Dialect
+    base_url: str
+    zone: Zone
+    clearance: int
+    auth: Auth = Auth.BEARER
+    secret: Secret | None = None
+    headers: Mapping[str, str | Secret] = field(default_factory=dict)
+    enabled: bool = True
+    configured: bool = True
+    reason: str = ""
+    keyless: bool = False
+    discover: bool = False
+    priority: int = 100
+    max_retries: int | None = None
+    timeouts: Timeouts = Timeouts()
+    health_interval_s: float = 30.0
+    cost_tracking: bool = True
+    api_version: str | None = None
+    quirks: Quirks = Quirks()
+    probe: Probe | None = None
+    identity: str = ""
+    place: Place = NOWHERE
+
+    @property
+    def is_mock(self) -> bool:
+        return self.preset == "mock"
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One upstream model at one provider: the unit that is chosen, priced and counted.
+
+    ``name`` is ``provider/model``. ``model`` is the plain id clients may ask for, ``upstream`` what the provider is
+    sent. ``capabilities`` None: unknown, so nothing is ruled out. ``price`` None: unknown. ``quality``: 0..1 by task,
+    under ``default`` for all others. ``windows`` in tokens. ``key`` names its state across reloads.
+    """
+
+    name: str
+    provider: Provider
+    model: str
+    upstream: str
+    operations: frozenset[Operation] = frozenset({Operation.CHAT, Operation.COMPLETION})
+    capabilities: frozenset[Capability] | None = None
+    context_window: int | None = None
+    max_output_tokens: int | None = None
+    price: Price | None = None
+    quality: Mapping[str, float] = field(default_factory=dict)
+    retires: str | None = None
+    mock: Mock | None = None
+    key: str = ""
+    place: Place = NOWHERE
+
+
+# --- names ------------------------------------------------------------------------------------------------------
+
+
+class TargetKind(StrEnum):
+    ANY = "any"  # every deployment able to serve, ranked by the pipeline
+    SET = "set"  # these, ranked by the pipeline
+    LIST = "list"  # these, in this order
+    WEIGHTS = "weights"  # these, first one drawn by share
+    MODEL = "model"  # a plain id: every deployment of that model
+    EXPLICIT = "explicit"  # provider/model
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a name that clients may ask for stands for. ``weights`` runs beside ``deployments``, empty unless WEIGHTS."""
+
+    name: str
+    kind: TargetKind
+    deployments: tuple[Deployment, ...]
+    weights: tuple[float, ...] = ()
+    place: Place = NOWHERE
+
+
+# --- conditions -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """The fact equals one of ``values``. ``key`` names the header or the metadata entry."""
+
+    fact: str
+    values: tuple[str | bool, ...]
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HasAll:
+    """The request has every one of these: tools, images, audio, files, code, json_schema, thinking, system."""
+
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The fact is a number within these bounds."""
+
+    fact: str
+    gt: float | None = None
+    gte: float | None = None
+    lt: float | None = None
+    lte: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """The request does not say."""
+
+    fact: str
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """RE2 ``pattern`` is found in the fact; ``regex`` is it compiled."""
+
+    fact: str
+    pattern: str
+    regex: Any = field(compare=False)
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class During:
+    """Local time in ``zone`` is on one of ``days`` (0 = Monday) and in [start, end) minutes after midnight; an end
+    before the start runs over midnight and belongs to the day it began on."""
+
+    days: frozenset[int]
+    start_minute: int
+    end_minute: int
+    zone: str
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    condition: Condition
+
+
+@dataclass(frozen=True, slots=True)
+class AllOf:
+    conditions: tuple[Condition, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    conditions: tuple[Condition, ...]
+
+
+Condition: TypeAlias = OneOf | HasAll | Range | Absent | Matches | During | Not | AllOf | AnyOf
+
+
+# --- rules ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """What a candidate must be (``require``) or must not be (``exclude``). Every field given must hold, for each list
+    one entry. ``price`` is USD per million tokens, three parts input to one part output."""
+
+    zones: tuple[Zone, ...] = ()
+    providers: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    capabilities: tuple[Capability, ...] = ()
+    context_window: Range | None = None
+    quality: Range | None = None
+    price: Range | None = None
+
+
+class RankBy(StrEnum):
+    PRICE = "price"
+    LATENCY = "latency"
+    LEAST_BUSY = "least_busy"
+    ROUND_ROBIN = "round_robin"
+    WEIGHT = "weight"
+
+
+@dataclass(frozen=True, slots=True)
+class FallbackPolicy:
+    """What may be tried after a failure. ``on`` empty or ``attempts`` 1: nothing. ``deadline_s`` runs from admission to
+    the commit; ``retry_*``: the same deployment again, with backoff."""
+
+    on: frozenset[FailureKind]
+    attempts: int = 3
+    deadline_s: float = 600.0
+    retry_max: int = 1
+    retry_base_s: float = 0.2
+    retry_cap_s: float = 5.0
+
+
+DEFAULT_FALLBACK_ON: frozenset[FailureKind] = frozenset(
+    {
+        FailureKind.RATE_LIMITED,
+        FailureKind.OVERLOADED,
+        FailureKind.TIMEOUT,
+        FailureKind.UNREACHABLE,
+        FailureKind.BAD_ANSWER,
+        FailureKind.TOO_LARGE,
+        FailureKind.MODEL_UNAVAILABLE,
+        FailureKind.PROVIDER_DENIED,
+    }
+)
+
+
+class Stage(StrEnum):
+    PRIVACY = "privacy"
+    COST = "cost"
+    PERFORMANCE = "performance"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One line of a stage: a condition (None: always) and what then happens.
+
+    ``prefer`` names deployments, models or providers, best first. ``within`` (a share, 0.1 = 10 %) bands the prices
+    of ``rank_by: price``. ``label`` is a label's rank. ``fallback`` replaces the policy; ``fallback_off`` is final
+    from the privacy stage. ``reject`` is the message for the client.
+    """
+
+    name: str
+    stage: Stage
+    when: Condition | None = None
+    require: Requirement | None = None
+    exclude: Requirement | None = None
+    prefer: tuple[str, ...] = ()
+    rank_by: RankBy | None = None
+    within: float | None = None
+    weights: Mapping[str, float] = field(default_factory=dict)
+    label: int | None = None
+    set: Overrides | None = None
+    fallback: FallbackPolicy | None = None
+    fallback_off: bool = False
+    reject: str | None = None
+    place: Place = NOWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class Privacy:
+    """``labels`` from low to high; a label's rank is its index. ``clearance`` of a zone is the highest rank it may see."""
+
+    labels: tuple[str, ...] = ("public", "internal", "confidential", "restricted")
+    default_label: int = 1
+    clearance: Mapping[Zone, int] = field(
+        default_factory=lambda: {Zone.EXTERNAL: 1, Zone.PRIVATE: 2, Zone.LOCAL: 3}
+    )
+
+    def rank(self, label: str) -> int | None:
+        """The rank of a label's name; None if there is no such label."""
+        return self.labels.index(label) if label in self.labels else None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One generation of the configuration.
+
+    ``hash``: over the canonical meaning of both files, what references resolved to (as fingerprints) and what was
+    discovered: equal hashes mean that nothing changed. ``names``: every name a client may ask for that is known ahead.
+    ``default_provider``: preferred where nothing else decides. ``watched``: files whose change may change this.
+    """
+
+    hash: str
+    providers: Mapping[str, Provider]
+    deployments: tuple[Deployment, ...]
+    names: Mapping[str, Target]
+    rules: tuple[Rule, ...]
+    privacy: Privacy = Privacy()
+    fallback: FallbackPolicy = FallbackPolicy(on=DEFAULT_FALLBACK_ON)
+    default_provider: str | None = None
+    watched: tuple[str, ...] = ()
