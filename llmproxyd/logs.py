@@ -158,20 +158,31 @@ class _Outlet:
     render: Render
     writer: Writer
 
+
+_OUTLET = _Outlet(LEVELS["info"], render_console, _Direct())
+
+
+@dataclass(frozen=True, slots=True)
+class _Voice:
+    """What structlog calls with a finished line. ``name`` says which part of the program speaks."""
+
+    name: str
+
     def write(self, line: bytes) -> None:
-        self.writer.write(line)
+        _OUTLET.writer.write(line)
 
     def write_now(self, line: bytes) -> None:
-        self.writer.write(line, urgent=True)
+        _OUTLET.writer.write(line, urgent=True)
 
     debug = info = warning = write
     error = critical = write_now
 
 
-_OUTLET = _Outlet(LEVELS["info"], render_console, _Direct())
+def _new_voice(name: str = "", *_: object) -> _Voice:
+    return _Voice(name)
 
 
-def _add_traceback(_outlet: object, _level: str, event: Event) -> Event:
+def _add_traceback(_voice: _Voice, _level: str, event: Event) -> Event:
     """Replace ``exc_info`` by the traceback's text (which shows code, never the values of variables)."""
     error = event.pop("exc_info", None)
     if error is True:
@@ -181,7 +192,9 @@ def _add_traceback(_outlet: object, _level: str, event: Event) -> Event:
     return event
 
 
-def _render(_outlet: object, level: str, event: Event) -> bytes:
+def _render(voice: _Voice, level: str, event: Event) -> bytes:
+    if voice.name:
+        event["logger"] = voice.name
     return _OUTLET.render(level, event)
 
 
@@ -216,7 +229,7 @@ _PROCESSORS = (_add_traceback, _render)
 
 def get_logger(name: str) -> Log:
     """A logger; ``name`` says which part of the program speaks, such as ``reload``."""
-    return Log(_OUTLET, _PROCESSORS, {"logger": name})
+    return Log(_Voice(name), _PROCESSORS, {})
 
 
 class _Bridge(logging.Handler):
@@ -234,11 +247,11 @@ class _Bridge(logging.Handler):
             KeyError,
         ) as error:  # arguments that do not fit their own format string
             text = f"{record.msg} (its arguments do not fit: {error})"
-        event: Event = {"logger": record.name, "event": text}
+        event: Event = {"event": text}
         if record.exc_info and record.exc_info[1] is not None:
             event["exc_info"] = record.exc_info[1]
-        line = _render(None, level, _add_traceback(None, level, event))
-        _OUTLET.writer.write(line, urgent=LEVELS[level] >= LEVELS["error"])
+        voice = _Voice(record.name)
+        getattr(voice, level)(_render(voice, level, _add_traceback(voice, level, event)))
 
 
 # --- setting up -------------------------------------------------------------------------------------------------
@@ -268,7 +281,9 @@ def setup_logs(
     set_level(level)
     logging.captureWarnings(True)
     logging.getLogger().handlers[:] = [_Bridge()]
-    structlog.configure(processors=_PROCESSORS, wrapper_class=Log, logger_factory=lambda *_: _OUTLET)
+    structlog.configure(
+        processors=_PROCESSORS, wrapper_class=Log, logger_factory=_new_voice, cache_logger_on_first_use=True
+    )
     atexit.unregister(flush)
     atexit.register(flush)
     return writer

@@ -1,7 +1,7 @@
 """Process settings: flags and ``LLMPROXYD_*`` variables -> one frozen value.
 
 A flag wins over its variable, the variable over the default. What providers and rules are stands in the two YAML
-files, never here; what is here changes only with a restart. Standard library only: every command reads this first.
+files, never here; what is here changes only with a restart. Quick to import: every command reads this first.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from llmproxyd.config.units import parse_duration_s, parse_size_bytes
 from llmproxyd.exits import Exit
 
 PREFIX = "LLMPROXYD_"
@@ -148,40 +149,23 @@ def _switch(text: str) -> bool:
     raise ValueError(f"expected true or false, found {text!r}")
 
 
-_SIZE = re.compile(r"([0-9][0-9_]*)\s*(B|KiB|MiB|GiB|KB|MB|GB)?", re.IGNORECASE)
-_SIZE_BYTES = {
-    "": 1,
-    "b": 1,
-    "kib": 1 << 10,
-    "mib": 1 << 20,
-    "gib": 1 << 30,
-    "kb": 10**3,
-    "mb": 10**6,
-    "gb": 10**9,
-}
-_SECONDS = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h)?")
-_UNIT_S = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-
-
 def _body_bytes(text: str) -> int:
-    found = _SIZE.fullmatch(text)
-    size = int(found[1].replace("_", "")) * _SIZE_BYTES[(found[2] or "").lower()] if found else 0
+    size = parse_size_bytes(text)
     if not 1024 <= size <= 1 << 30:
         raise ValueError(f"expected a size from 1KiB to 1GiB, such as 64MiB, found {text!r}")
     return size
 
 
 def _drain_s(text: str) -> float:
-    found = _SECONDS.fullmatch(text)
-    seconds = float(found[1]) * _UNIT_S[found[2] or ""] if found else -1.0
-    if not 0 <= seconds <= 3600:
+    seconds = parse_duration_s(text)
+    if seconds > 3600:
         raise ValueError(f"expected a duration from 0s to 1h, such as 30s, found {text!r}")
     return seconds
 
 
 def _host_name(text: str) -> str:
-    if not re.fullmatch(r"\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+", text):
-        raise ValueError(f"expected a host name without scheme and port, found {text!r}")
+    if not re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?", text):
+        raise ValueError(f"expected a host name, with or without a port, found {text!r}")
     return text.lower()
 
 
@@ -219,13 +203,13 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("metrics_open", "--metrics-open", "", _switch, "serve /metrics to callers without admin rights"),
     Setting(
         "allowed_hosts",
-        "--allowed-host",
+        "--allow-host",
         "NAME",
         _host_name,
         "Host header to accept besides loopback",
         many=True,
     ),
-    Setting("allowed_origins", "--allowed-origin", "ORIGIN", _origin, "web origin that may call", many=True),
+    Setting("allowed_origins", "--allow-origin", "ORIGIN", _origin, "web origin that may call", many=True),
     Setting("max_body_bytes", "--max-body", "SIZE", _body_bytes, "largest request body (64MiB)"),
     Setting("drain_s", "--drain", "TIME", _drain_s, "how long open requests may take at shutdown (30s)"),
 )

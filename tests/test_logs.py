@@ -82,7 +82,7 @@ def test_a_line_is_one_json_object_in_a_fixed_order(start: Setup, lines: Lines) 
     start()
     get_logger("door").bind(request_id="r1").info("exchange", status=200, provider="openai")
     (line,) = lines()
-    assert list(event(line)) == ["time", "level", "event", "logger", "request_id", "status", "provider"]
+    assert list(event(line)) == ["time", "level", "event", "request_id", "status", "provider", "logger"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", event(line)["time"])
     assert event(line)["level"] == "info"
 
@@ -90,8 +90,12 @@ def test_a_line_is_one_json_object_in_a_fixed_order(start: Setup, lines: Lines) 
 def test_a_logger_made_before_setup_follows_it(start: Setup, lines: Lines) -> None:
     start()
     EARLY.info("hello")
-    structlog.get_logger().info("plain structlog")
-    assert [event(line)["event"] for line in lines()] == ["hello", "plain structlog"]
+    structlog.get_logger("reload").info("plain structlog")
+    said = [event(line) for line in lines()]
+    assert [(line["logger"], line["event"]) for line in said] == [
+        ("early", "hello"),
+        ("reload", "plain structlog"),
+    ]
 
 
 def test_the_level_changes_at_run_time(start: Setup, lines: Lines) -> None:
@@ -299,4 +303,4 @@ def test_before_setup_logs_go_to_stderr_for_people() -> None:
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True
     )
-    assert done.stderr.endswith("WARNING  early logger=x n=1\n")
+    assert done.stderr.endswith("WARNING  early n=1 logger=x\n")
