@@ -164,6 +164,14 @@ class Vectors:
     usage: Usage | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class TokenCount:
+    """How long a conversation is. ``estimated``: counted by us, since its provider has no counter."""
+
+    input_tokens: int
+    estimated: bool = False
+
+
 @dataclass(slots=True)
 class _Draft:
     """One choice while it is folded. ``tools`` maps a tool index to its place in ``parts``."""
@@ -278,3 +286,38 @@ def _add_tool_call(draft: _Draft, event: ToolCallDelta) -> None:
         kind=known.kind,
         signature=known.signature or event.signature,
     )
+
+
+def unfold(answer: Answer) -> list[Event]:
+    """The events a stream of ``answer`` would have had, each part in one piece."""
+    events: list[Event] = [Started(answer.id, answer.model, answer.created_s)]
+    for number, choice in enumerate(answer.choices):
+        events += _part_events(choice, number)
+        if choice.finish is not None:
+            events.append(Finished(choice.finish, number, choice.native_finish, choice.stop_sequence))
+    if answer.usage is not None:
+        events.append(UsageReported(answer.usage))
+    return events
+
+
+def _part_events(choice: Choice, number: int) -> Iterable[Event]:
+    calls = 0
+    for part in choice.parts:
+        match part:
+            case Text():
+                yield TextDelta(part.text, number)
+                for citation in part.citations:
+                    yield CitationDelta(citation, number)
+            case Thinking():
+                yield ThinkingDelta(
+                    part.text, number, part.signature, part.encrypted, part.origin, new_block=True
+                )
+            case Refusal():
+                yield RefusalDelta(part.text, number)
+            case ToolCall():
+                yield ToolCallDelta(
+                    calls, part.id, part.name, part.arguments, number, part.kind, part.signature
+                )
+                calls += 1
+            case _:
+                raise TypeError(f"an answer cannot hold {type(part).__name__}")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from llmproxyd.values.answer import Answer, Event, Finish, Vectors
+from llmproxyd.values.answer import Answer, Event, Finish, TokenCount, Vectors
 from llmproxyd.values.cost import Usage
 from llmproxyd.values.failure import Failure, FailureKind
 from llmproxyd.values.request import Content, Dialect, Operation, Overrides, Request
@@ -122,7 +122,7 @@ class NewEncoder(Protocol):
 class FormatAnswer(Protocol):
     def __call__(
         self,
-        answer: Answer | Vectors,
+        answer: Answer | Vectors | TokenCount,
         request: Request,
         *,
         model: str,
@@ -135,7 +135,8 @@ class FormatAnswer(Protocol):
 class Surface:
     """What clients speak at one path.
 
-    parse_request: headers (lower-case) and body -> Request; raises BadRequest for what can never be answered.
+    parse_request: headers (lower-case), body and target (path with query, as sent) -> Request; raises BadRequest for
+    what can never be answered.
     parse_content: -> Chat or Embed; raises BadRequest naming the field it cannot carry.
     format_answer, new_encoder: the way back. format_failure: body of an error answer.
     """
@@ -143,7 +144,7 @@ class Surface:
     name: str
     dialect: Dialect
     operation: Operation
-    parse_request: Callable[[Headers, bytes], Request]
+    parse_request: Callable[[Headers, bytes, str], Request]
     parse_content: Callable[[Request], Content]
     format_answer: FormatAnswer
     new_encoder: NewEncoder
@@ -165,7 +166,7 @@ class Adapter:
     dialect: Dialect
     operations: frozenset[Operation]
     format_call: Callable[[Request, Content, Deployment, Overrides], Call]
-    parse_answer: Callable[[Request, bytes], Answer | Vectors | Failure]
+    parse_answer: Callable[[Request, bytes], Answer | Vectors | TokenCount | Failure]
     new_decoder: Callable[[Request], Decoder]
     parse_failure: Callable[[int, Headers, bytes], Failure]
     format_probe: Callable[[Provider], Call]

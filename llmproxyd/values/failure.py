@@ -21,6 +21,7 @@ class FailureKind(StrEnum):
     SATURATED = "saturated"
     NO_CANDIDATE = "no_candidate"
     PRIVACY_NO_ROUTE = "privacy_no_route"
+    UNSUPPORTED = "unsupported"
     INTERNAL = "internal"
     # the provider's
     TOO_LARGE = "too_large"
@@ -65,6 +66,7 @@ CONSEQUENCES: Mapping[FailureKind, Consequence] = {
     FailureKind.SATURATED: Consequence(Fault.OURS, 503, True, False, False),
     FailureKind.NO_CANDIDATE: Consequence(Fault.OURS, 503, False, False, False),
     FailureKind.PRIVACY_NO_ROUTE: Consequence(Fault.OURS, 503, False, False, False),
+    FailureKind.UNSUPPORTED: Consequence(Fault.CALLER, 400, True, False, False),
     FailureKind.INTERNAL: Consequence(Fault.OURS, 500, False, False, False),
     FailureKind.TOO_LARGE: Consequence(Fault.CALLER, 400, True, False, False),
     FailureKind.CONTENT_REFUSED: Consequence(Fault.CALLER, 400, True, False, False),
@@ -77,7 +79,12 @@ CONSEQUENCES: Mapping[FailureKind, Consequence] = {
     FailureKind.BAD_ANSWER: Consequence(Fault.PROVIDER, 502, True, True, True),
 }
 
-FALLBACK_KINDS: frozenset[FailureKind] = frozenset(k for k, c in CONSEQUENCES.items() if c.fallback)
+ALWAYS_FALL_BACK: frozenset[FailureKind] = frozenset({FailureKind.UNSUPPORTED, FailureKind.SATURATED})
+"""Nothing was sent, so nobody has to allow the next one: the deployment's dialect cannot carry the request, or it is full."""
+
+FALLBACK_KINDS: frozenset[FailureKind] = (
+    frozenset(k for k, c in CONSEQUENCES.items() if c.fallback) - ALWAYS_FALL_BACK
+)
 """What `fallback.on` may name. `content_refused` is among them, but never by default."""
 
 

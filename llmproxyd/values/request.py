@@ -22,6 +22,7 @@ class Operation(StrEnum):
     CHAT = "chat"
     COMPLETION = "completion"
     EMBEDDING = "embedding"
+    COUNT_TOKENS = "count_tokens"
 
 
 class Dialect(StrEnum):
