@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from llmproxyd.config.mask import is_reference, mask_broken, mask_text
+from llmproxyd.config.mask import LINE_BREAK, is_reference, mask_broken, mask_text
 from llmproxyd.config.nodes import Builder, Node, Text, problem_at, span_of, walk
 from llmproxyd.config.places import Path, describe
 from llmproxyd.config.problem import Problem, Span, sort_problems
@@ -47,6 +47,18 @@ class Document:
         for step in path:
             node = (node.children or {}).get(step) if node else None
         return node is not None and (node.secret or _is_among(node.value, self.secret_values))
+
+    def is_quoted(self, path: Path) -> bool:
+        """Whether the value at ``path`` is a text in quotes."""
+        node = self._nearest(path)
+        line, column = node.mark[:2]
+        return LINE_BREAK.split(self.texts[node.file].text)[line][column : column + 1] in ("'", '"')
+
+    def hide(self, path: Path) -> None:
+        """From now on mask the value at ``path``."""
+        node = self._nearest(path)
+        node.secret = True
+        self.texts[node.file].hidden.append(node.mark)
 
     def hide_values(self, values: Iterable[str]) -> None:
         """From now on mask these texts wherever they are a value. References are not secret and stay."""

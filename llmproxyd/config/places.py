@@ -25,12 +25,12 @@ _NAME_KEYS: Final = ("name", "id")
 def describe(path: Path, data: object) -> str:
     """What stands at ``path`` of ``data``: its kind and name if it is a known place, else its dotted path."""
     if not path:
-        return "the top level"
+        return "the file"
     for shape, kind in _NAMED:
-        if _fits(path, shape):
-            here, below = path[: len(shape)], path[len(shape) :]
-            named = f"{kind} `{_name(here, data)}`"
-            return f"`{dotted(below)}` of {named}" if below else named
+        here, below = path[: len(shape)], path[len(shape) :]
+        name = _name(here, data) if _fits(path, shape) else None
+        if name is not None and not (below and isinstance(below[0], int)):
+            return f"`{dotted(below)}` of {kind} `{name}`" if below else f"{kind} `{name}`"
     return f"`{dotted(path)}`"
 
 
@@ -60,16 +60,15 @@ def _fits(path: Path, shape: tuple[str | None, ...]) -> bool:
     )
 
 
-def _name(path: Path, data: object) -> str:
-    """An item of a list goes by its own name; a key is a name already."""
+def _name(path: Path, data: object) -> str | None:
+    """A key is a name already; an item of a list goes by its own, if it has one."""
     last = path[-1]
     if isinstance(last, str):
         return last
     value = look_up(path, data)
     if isinstance(value, str):
         return value
-    if isinstance(value, Mapping):
-        named = next((value[key] for key in _NAME_KEYS if isinstance(value.get(key), str)), None)
-        if named is not None:
-            return str(named)
-    return dotted(path[-2:])
+    named = (
+        value[key] for key in _NAME_KEYS if isinstance(value, Mapping) and isinstance(value.get(key), str)
+    )
+    return next(named, None)

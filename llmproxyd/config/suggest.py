@@ -1,10 +1,56 @@
-"""Did you mean: the known name nearest to one that is not known."""
+"""Did you mean: the known name nearest to one that is not known, or what other programs call the same thing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
+from typing import Final
 
-_MAX_LENGTH = 80
+KEY_ALIASES: Final[Mapping[str, tuple[str, ...]]] = {
+    "apikey": ("api_key",),
+    "key": ("api_key",),
+    "token": ("api_key",),
+    "secret": ("api_key",),
+    "url": ("endpoint",),
+    "base_url": ("endpoint",),
+    "baseurl": ("endpoint",),
+    "api_base": ("endpoint",),
+    "host": ("endpoint",),
+    "address": ("endpoint",),
+    "type": ("preset",),
+    "kind": ("preset",),
+    "provider": ("preset", "to"),
+    "region": ("zone",),
+    "trust": ("zone",),
+    "model": ("models", "to", "id"),
+    "model_list": ("models",),
+    "model_name": ("id",),
+    "name": ("id",),
+    "target": ("to",),
+    "deployment": ("upstream", "to"),
+    "cost": ("price",),
+    "timeout": ("timeouts",),
+    "retries": ("max_retries", "retry"),
+    "num_retries": ("max_retries",),
+    "max_attempts": ("attempts",),
+    "disabled": ("enabled",),
+    "fallbacks": ("fallback",),
+    "aliases": ("models",),
+    "routes": ("pipeline",),
+    "rules": ("pipeline",),
+    "if": ("when",),
+    "match": ("when",),
+    "condition": ("when",),
+    "order_by": ("rank_by",),
+    "sort_by": ("rank_by",),
+    "deny": ("reject", "exclude"),
+    "context_length": ("context_window",),
+    "max_input_tokens": ("context_window",),
+    "max_tokens": ("max_output_tokens",),
+    "default": ("default_label",),
+}
+"""What other programs call a setting -> what it may be called here, the likeliest first."""
+
+_MAX_LENGTH: Final = 80
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:
@@ -27,6 +73,13 @@ def closest(word: str, known: Iterable[str]) -> str | None:
     return best[1] if best else None
 
 
+def meant_key(key: str, known: Collection[str]) -> str | None:
+    """The known key that ``key`` stands for elsewhere, or is a slip of."""
+    plain = _plain(key)
+    named = (name for name in (plain, *KEY_ALIASES.get(plain, ())) if name in known)
+    return next(named, None) or closest(key, known)
+
+
 def distance(one: str, other: str) -> int:
     """Slips between two words (edit distance with neighbouring letters swapped counted once)."""
     before_last: list[int] = []
@@ -47,6 +100,8 @@ def _plain(word: str) -> str:
 
 
 def _slips_allowed(word: str, name: str) -> int:
-    """Short words differ by nature: `key` and `hey` are two words, not a slip, so half their length is too much."""
+    """One in a short word: with two, `to` would be a slip of `id`."""
     shorter = min(len(word), len(name))
-    return max(shorter // 3, min(2, (shorter - 1) // 2))
+    if shorter < 2:
+        return 0
+    return 1 if shorter < 5 else max(2, shorter // 3)
