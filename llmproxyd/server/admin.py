@@ -24,7 +24,7 @@ def rfc3339(unix_s: float | None) -> str | None:
     return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def config_status(in_force: InForce) -> dict[str, Any]:
+def config_status(in_force: InForce, *, watch_mode: str) -> dict[str, Any]:
     """Which generation serves, whether the files on disk are accepted, and what was tried lately.
 
     ``rejected`` is null, or the verdict on the files that are refused at this moment. ``history``: newest first.
@@ -39,7 +39,7 @@ def config_status(in_force: InForce) -> dict[str, Any]:
         "last": reload_result(in_force.last),
         "rejected": reload_result(rejected) if rejected else None,
         "history": [_summary(verdict) for verdict in reversed(in_force.history)],
-        "watch_mode": in_force.watch_mode,
+        "watch_mode": watch_mode,
         "watch_why": in_force.watch_why,
     }
 

@@ -37,7 +37,7 @@ class _Source:
         yield from _exchanges(scrape.counters)
         yield _gauge("requests_in_flight", "Requests in hand.", (), [((), scrape.in_flight)])
         yield _providers(scrape.providers)
-        yield from _reloads(scrape.in_force)
+        yield from _reloads(scrape.in_force, scrape.watch_mode)
         yield _counter("log_lines_lost", "Log lines that nobody took.", (), {(): scrape.log_lines_lost})
         yield from ProcessCollector(registry=None).collect()
 
@@ -83,7 +83,7 @@ def _providers(reports: Iterable[ProviderReport]) -> Metric:
     return _gauge("provider_state", "1 for the state that a provider is in.", ("provider", "state"), samples)
 
 
-def _reloads(in_force: InForce) -> Iterator[Metric]:
+def _reloads(in_force: InForce, watch_mode: str) -> Iterator[Metric]:
     current, rejected = in_force.current, in_force.rejected
     yield _gauge(
         "config_last_reload_successful",
@@ -103,7 +103,7 @@ def _reloads(in_force: InForce) -> Iterator[Metric]:
     yield _gauge("config_generation", "The generation in force.", (), [((), current.number)])
     yield _gauge("config_hash", "The hash of the generation in force.", ("hash",), [((current.hash,), 1)])
     yield _gauge(
-        "config_watch_mode", "How changes of the files are noticed.", ("mode",), [((in_force.watch_mode,), 1)]
+        "config_watch_mode", "How changes of the files are noticed.", ("mode",), [((watch_mode,), 1)]
     )
 
 

@@ -115,6 +115,7 @@ class Scrape:
     counters: Counters
     in_force: InForce
     providers: tuple[ProviderReport, ...]
+    watch_mode: str
     in_flight: int
     log_lines_lost: int
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
 from llmproxyd.config.codes import CODES
 from llmproxyd.config.report import format_json
+from llmproxyd.in_force import InForce
 from llmproxyd.server.admin import REFERENCE_CODES, config_status, providers_status, reload_result, rfc3339
 from llmproxyd.state.registry import Outcome, Registry
 from llmproxyd.values.failure import Failure, FailureKind
@@ -27,6 +29,10 @@ OPENAI = provider("openai")
 FAST = deployment(OPENAI, "fast")
 
 
+def status_of(force: InForce) -> dict[str, Any]:
+    return config_status(force, watch_mode="polling")
+
+
 def conditions(document: dict[str, object]) -> dict[str, tuple[bool, str]]:
     listed = document["conditions"]
     assert isinstance(listed, list)
@@ -35,7 +41,7 @@ def conditions(document: dict[str, object]) -> dict[str, tuple[bool, str]]:
 
 
 def test_a_good_configuration_fulfils_every_condition() -> None:
-    status = config_status(in_force(snapshot(FAST)))
+    status = status_of(in_force(snapshot(FAST)))
     assert conditions(status) == {
         "Accepted": (True, "Valid"),
         "ResolvedRefs": (True, "AllResolved"),
@@ -46,12 +52,12 @@ def test_a_good_configuration_fulfils_every_condition() -> None:
         "abc123",
         "2026-01-01T00:00:00.250Z",
     )
-    assert (status["rejected"], status["watch_mode"]) == (None, "inotify")
+    assert (status["rejected"], status["watch_mode"]) == (None, "polling")
 
 
 def test_a_rejected_file_is_told_with_its_problems_while_the_old_generation_serves() -> None:
     refused = verdict("rejected", 3, BAD_NAME)
-    status = config_status(in_force(snapshot(FAST), verdict("applied", 3), refused, number=3))
+    status = status_of(in_force(snapshot(FAST), verdict("applied", 3), refused, number=3))
     assert conditions(status) == {
         "Accepted": (False, "Rejected"),
         "ResolvedRefs": (False, "LP201"),
@@ -62,12 +68,12 @@ def test_a_rejected_file_is_told_with_its_problems_while_the_old_generation_serv
 
 
 def test_a_fault_that_is_no_missing_name_leaves_references_alone() -> None:
-    status = config_status(in_force(snapshot(FAST), verdict("rejected", 1, BAD_KEY)))
+    status = status_of(in_force(snapshot(FAST), verdict("rejected", 1, BAD_KEY)))
     assert conditions(status)["ResolvedRefs"] == (True, "AllResolved")
 
 
 def test_a_good_save_after_a_bad_one_clears_the_rejection() -> None:
-    status = config_status(in_force(snapshot(FAST), verdict("rejected", 1, BAD_KEY), verdict("applied", 2)))
+    status = status_of(in_force(snapshot(FAST), verdict("rejected", 1, BAD_KEY), verdict("applied", 2)))
     assert status["rejected"] is None
     assert [entry["result"] for entry in status["history"]] == ["applied", "rejected"]
 
@@ -133,7 +139,7 @@ def test_everything_told_is_strict_json_without_a_secret() -> None:
     current = snapshot(FAST)
     registry = Registry()
     registry.reconcile(current)
-    status = config_status(in_force(current, verdict("rejected", 1, BAD_NAME)))
+    status = status_of(in_force(current, verdict("rejected", 1, BAD_NAME)))
     text = json.dumps([status, providers_status(registry.report(current), current)], allow_nan=False)
     assert CANARY not in text
 
