@@ -1,0 +1,153 @@
+"""Asking the running daemon: a small blocking HTTP client over its Unix socket, or over TCP with the admin token.
+
+The daemon is looked for where it listens by default, and only there, unless --listen says otherwise. TCP is used only
+when it was asked for: the token must not be shown to whatever program happens to own port 8400.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from llmproxyd.commands.console import CannotGoOn
+from llmproxyd.exits import Exit
+from llmproxyd.settings import Listen, Settings, Tcp, Unix, default_sockets
+
+MAX_REPLY_BYTES = 16 * 1024 * 1024
+CONNECT_TIMEOUT_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the daemon said: HTTP status and JSON document."""
+
+    status: int
+    document: dict[str, Any]
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(CONNECT_TIMEOUT_S)
+        try:
+            self.sock.connect(self._path)
+        except OSError:
+            self.close()
+            raise
+        self.sock.settimeout(self.timeout)
+
+
+class _TcpConnection(http.client.HTTPConnection):
+    """``timeout`` is for the answer; a loopback address accepts at once or never."""
+
+    def connect(self) -> None:
+        patience, self.timeout = self.timeout, CONNECT_TIMEOUT_S
+        super().connect()
+        self.timeout = patience
+        self.sock.settimeout(patience)
+
+
+def addresses(settings: Settings, environ: Mapping[str, str]) -> tuple[Listen, ...]:
+    """Where a daemon with these settings could be asked, in the order to try: sockets first, they need no token."""
+    if not settings.listen_given:
+        return tuple(Unix(path) for path in default_sockets(environ, settings.state_dir))
+    return tuple(sorted(settings.listen, key=lambda address: isinstance(address, Tcp)))
+
+
+def ask(
+    settings: Settings,
+    environ: Mapping[str, str],
+    method: str,
+    path: str,
+    document: object = None,
+    *,
+    timeout_s: float = 10.0,
+) -> Reply:
+    """One request to the first address that accepts a connection.
+
+    document: sent as JSON unless None. timeout_s: for the whole wait between two pieces of the answer.
+    Raises CannotGoOn: 69 if nobody answers or lets us in, 75 if the answer takes too long.
+    """
+    tried = addresses(settings, environ)
+    for address in tried:
+        connection = _connection(address, timeout_s)
+        try:
+            connection.connect()
+        except (OSError, ValueError):
+            continue  # nobody there: the last word, after the last address, names all of them
+        try:
+            return _converse(connection, address, settings, method, path, document)
+        finally:
+            connection.close()
+    places = ", ".join(map(str, tried))
+    raise CannotGoOn(
+        Exit.UNAVAILABLE,
+        f"no daemon answers at {places}: start it with `llmproxyd run`, or name its --listen address",
+    )
+
+
+def _connection(address: Listen, timeout_s: float) -> http.client.HTTPConnection:
+    if isinstance(address, Unix):
+        return _UnixConnection(str(address.path), timeout_s)
+    return _TcpConnection(address.host, address.port, timeout=timeout_s)
+
+
+def _converse(
+    connection: http.client.HTTPConnection,
+    address: Listen,
+    settings: Settings,
+    method: str,
+    path: str,
+    document: object,
+) -> Reply:
+    body = None if document is None else json.dumps(document).encode()
+    headers = {"Accept": "application/json", "Connection": "close"}
+    if body is not None:
+        headers["Content-Type"] = "application/json"
+    if isinstance(address, Tcp):
+        headers["Authorization"] = f"Bearer {_read_token(settings)}"
+    try:
+        connection.request(method, path, body, headers)
+        response = connection.getresponse()
+        data = response.read(MAX_REPLY_BYTES + 1)
+    except TimeoutError:
+        raise CannotGoOn(Exit.TIMED_OUT, f"the daemon at {address} did not answer in time") from None
+    except (OSError, http.client.HTTPException) as error:
+        reason = str(error) or type(error).__name__
+        raise CannotGoOn(Exit.UNAVAILABLE, f"the daemon at {address} broke off: {reason}") from None
+    return _read_reply(response.status, data, address)
+
+
+def _read_token(settings: Settings) -> str:
+    path = settings.admin_token_file
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise CannotGoOn(
+            Exit.UNAVAILABLE,
+            f"cannot read the admin token {path}: {reason}. Use the daemon's own --state-dir and user, "
+            "or its Unix socket (--listen unix:/PATH)",
+        ) from None
+
+
+def _read_reply(status: int, data: bytes, address: Listen) -> Reply:
+    if len(data) > MAX_REPLY_BYTES:
+        raise CannotGoOn(Exit.UNAVAILABLE, f"the answer of {address} is longer than {MAX_REPLY_BYTES} bytes")
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        raise CannotGoOn(Exit.UNAVAILABLE, f"what answers at {address} is not llmproxyd (status {status})")
+    if status in (401, 403):
+        raise CannotGoOn(Exit.UNAVAILABLE, f"the daemon at {address} lets its owner and root in, nobody else")
+    return Reply(status, document)
