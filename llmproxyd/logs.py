@@ -292,7 +292,9 @@ def setup_logs(
 def set_level(level: str) -> None:
     """Change the level for all loggers at once. Raises KeyError for an unknown one."""
     _OUTLET.level = LEVELS[level]
-    logging.getLogger().setLevel(LEVELS[level])
+    # What libraries call information is detail to an operator: it comes with our own debug lines, not before.
+    foreign = "debug" if level == "debug" else max(level, "warning", key=LEVELS.__getitem__)
+    logging.getLogger().setLevel(LEVELS[foreign])
 
 
 def flush(timeout_s: float = 2.0) -> bool:

@@ -108,6 +108,16 @@ def test_the_level_changes_at_run_time(start: Setup, lines: Lines) -> None:
     assert [event(line)["event"] for line in lines()] == ["heard", "heard too"]
 
 
+def test_what_libraries_call_information_is_detail_to_us(start: Setup, lines: Lines) -> None:
+    start("info")
+    logging.getLogger("watchfiles.main").info("1 change detected")
+    logging.getLogger("watchfiles.main").warning("watching stopped")
+    assert [event(line)["event"] for line in lines()] == ["watching stopped"]
+    set_level("error")
+    logging.getLogger("watchfiles.main").warning("unheard")
+    assert len(lines()) == 1
+
+
 def test_an_unknown_level_is_refused_and_changes_nothing(start: Setup, lines: Lines) -> None:
     start()
     with pytest.raises(KeyError):

@@ -11,6 +11,7 @@ from llmproxyd.config.problem import Problem, Severity, Span
 from llmproxyd.config.report import format_text
 from llmproxyd.config.terminal import visible
 from llmproxyd.exits import Exit
+from llmproxyd.in_force import check_token
 
 PATH = "/admin/v1/config/reload"
 ACCEPTED = 202
@@ -33,8 +34,8 @@ def _add_arguments(parser: Any) -> None:
 
 
 def _run(arguments: Namespace, console: Console) -> int:
-    wish = {"wait": arguments.wait, **({"token": arguments.token} if arguments.token else {})}
     settings = console.settings()
+    wish = {"wait": arguments.wait} | ({} if arguments.token is None else {"token": _token(arguments.token)})
     reply = ask(settings, console.environ, "POST", PATH, wish, timeout_s=arguments.timeout)
     if "result" not in reply.document and reply.status != ACCEPTED:
         raise CannotGoOn(Exit.ERRORS, f"the daemon refused: {_refusal(reply.document)}")
@@ -43,6 +44,13 @@ def _run(arguments: Namespace, console: Console) -> int:
     else:
         _tell(reply.document, console)
     return Exit.ERRORS if reply.document.get("result") == "rejected" else Exit.OK
+
+
+def _token(text: str) -> str:
+    try:
+        return check_token(text)
+    except ValueError as error:
+        raise CannotGoOn(Exit.USAGE, f"--token: {error}") from None
 
 
 def _tell(document: dict[str, Any], console: Console) -> None:

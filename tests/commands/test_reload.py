@@ -87,10 +87,20 @@ def test_json_passes_the_verdict_on(run: Run, socket_path: Path) -> None:
 
 
 def test_a_daemon_that_refuses_is_quoted(run: Run, socket_path: Path) -> None:
-    with serve(daemon(400, {"error": {"message": "the token has 65 characters\x1b[2J"}}), socket_path):
-        done = run("reload", "--token", "x" * 65)
+    with serve(daemon(400, {"error": {"message": "not today\x1b[2J"}}), socket_path):
+        done = run("reload")
     assert (done.status, done.out) == (1, "")
-    assert done.err == "llmproxyd: the daemon refused: the token has 65 characters\\x1b[2J\n"
+    assert done.err == "llmproxyd: the daemon refused: not today\\x1b[2J\n"
+
+
+@pytest.mark.parametrize("token", ["", "two words", "x" * 65])
+def test_a_token_that_the_daemon_would_not_take_is_64_before_it_is_asked(
+    token: str, run: Run, socket_path: Path
+) -> None:
+    with serve(daemon(200, verdict("noop")), socket_path) as asked:
+        done = run("reload", f"--token={token}")
+    assert (done.status, asked.seen) == (64, [])
+    assert "--token: a reload token has 1 to 64 characters" in done.err
 
 
 def test_a_daemon_that_takes_too_long_is_a_timeout(run: Run, socket_path: Path) -> None:
