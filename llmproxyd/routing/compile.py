@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 
 from llmproxyd.routing.match import Test, compile_condition
 from llmproxyd.routing.requirement import Gate, compile_gates, named_by, price_of
@@ -153,7 +154,7 @@ def _option(index: int, deployment: Deployment, snapshot: Snapshot) -> Option:
         input_usd=None if price is None else price.input / per_token,
         output_usd=None if price is None else price.output / per_token,
         tie=(float(provider.name != snapshot.default_provider), float(provider.priority), deployment.name),
-        salt=deployment.name.encode()[:64],
+        salt=blake2b(deployment.name.encode()).digest(),
     )
 
 

@@ -35,7 +35,7 @@ _DRAWN = Verdict(None, "", "drawn by its share of the name's weights")
 _FOLLOWS = Verdict(None, "", "follows by its weight")
 _MOCK_STEPS_BACK = Verdict(None, "", "mock: stands in only while no other provider is usable", dropped=True)
 _REASONS_SHOWN = 4
-_NAMES_SEARCHED = 2_000
+_NAMES_SEARCHED = 200
 _NAME_SHOWN_CHARS = 80
 
 
@@ -262,8 +262,8 @@ def _rejection(rule: CompiledRule) -> Failure:
 
 def _unknown_name(model: str, routes: Routes) -> Failure:
     shown = "".join(c if c.isprintable() else "?" for c in model[:_NAME_SHOWN_CHARS])
-    # Looking for close names is work an unauthenticated stranger could ask for: both sides are bounded.
-    names = list(routes.listed[:_NAMES_SEARCHED])
+    # Anybody can ask for this work, so both sides are bounded; a slip of the pen hardly changes a name's length.
+    names = sorted(routes.listed, key=lambda name: abs(len(name) - len(shown)))[:_NAMES_SEARCHED]
     close = get_close_matches(shown, names, n=3)
     hint = f" Did you mean {' or '.join(f'`{name}`' for name in close)}?" if close else ""
     message = f"The model `{shown}` does not exist here.{hint} GET /v1/models lists all names."

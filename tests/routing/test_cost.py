@@ -63,6 +63,7 @@ class TestBands:
             ([1.0, 1.1, 1.11], 0.1, [0, 0, 1]),
             ([1.11, 1.0, 1.1], 0.1, [1, 0, 0]),
             ([1.0, 1.09, 1.18], 0.1, [0, 0, 1]),  # measured from the cheapest, not from the neighbour
+            ([0.57, 0.5985], 0.05, [0, 0]),  # exactly 5 %, though not in binary fractions
             ([0.0, 0.0, 0.1], 0.5, [0, 0, 1]),
             ([2.0, inf, inf], 0.1, [0, 1, 1]),
             ([], 0.1, []),

@@ -144,6 +144,9 @@ class TestRange:
         assert holds(Range("tokens_in", lt=4_000), prompt=prompt, bytes_in=3_999)
         assert prompt.counted == 0
 
+    def test_a_body_of_just_as_many_bytes_may_have_that_many_tokens(self) -> None:
+        assert holds(Range("tokens_in", gte=5_000), prompt=CountingPrompt(), bytes_in=5_000)
+
     def test_a_long_body_has_its_tokens_counted(self) -> None:
         prompt = CountingPrompt()
         assert holds(Range("tokens_in", gte=4_000), prompt=prompt, bytes_in=40_000)

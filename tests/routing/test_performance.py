@@ -95,8 +95,10 @@ class TestWeightsOfAName:
         assert shares_of(self.plans(1_500)) == pytest.approx({"a/m": 0.7, "b/m": 0.2, "c/m": 0.1}, abs=0.05)
 
     def test_order_the_rest_by_weight(self) -> None:
-        rests = {tuple(names) for names in self.plans(200)}
-        assert rests == {("a/m", "b/m", "c/m"), ("b/m", "a/m", "c/m"), ("c/m", "a/m", "b/m")}
+        rising = target("gpt-4o", TargetKind.WEIGHTS, A, B, C, weights=(10, 20, 70))
+        given_snapshot = snapshot(A, B, C, targets=[rising])
+        plans = {tuple(order(ask(given_snapshot, "gpt-4o", prompt=conversation(i)))) for i in range(200)}
+        assert plans == {("c/m", "b/m", "a/m"), ("b/m", "c/m", "a/m"), ("a/m", "c/m", "b/m")}
 
     def test_the_share_of_a_dropped_one_spreads_over_the_others(self) -> None:
         plans = self.plans(1_500, privacy(exclude=Requirement(providers=("a",))))

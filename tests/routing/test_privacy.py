@@ -42,7 +42,7 @@ class TestLabel:
         assert "top-secret" not in plan.failure.message
 
     def test_is_raised_by_every_matching_rule_and_each_is_recorded(self) -> None:
-        rules = [privacy("first", label=2), privacy("second", label=3)]
+        rules = [privacy("first", label=2), privacy("same", label=2), privacy("second", label=3)]
         plan = ask(snapshot(*EVERYWHERE, rules=rules))
         assert plan.label == "restricted"
         assert plan.label_sources == ("default", "rule first", "rule second")
