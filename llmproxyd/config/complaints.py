@@ -22,6 +22,7 @@ from llmproxyd.config.phrases import (
     json_types,
     kind_of,
     listed,
+    with_article,
 )
 from llmproxyd.config.places import Path, describe, look_up
 from llmproxyd.config.problem import Problem, Severity, Span
@@ -39,7 +40,9 @@ def find_words(mismatch: Mismatch, document: Document) -> Iterator[Fault]:
     if mismatch.about_key:
         yield _bad_name(mismatch, document)
         return
-    yield from _KEYWORDS.get(mismatch.keyword, _out_of_form)(mismatch, document)
+    found = list(_KEYWORDS.get(mismatch.keyword, _out_of_form)(mismatch, document))
+    # Whatever the words, a document that the validator refuses never passes without a problem.
+    yield from found or _out_of_form(mismatch, document)
 
 
 def _unknown_keys(mismatch: Mismatch, document: Document) -> Iterator[Fault]:
@@ -64,11 +67,15 @@ def _unknown_key(path: Path, known: Sequence[str], document: Document) -> Fault:
     return Fault(path, _problem("LP101", f"unknown key `{key}` in {where}", span, help_), suggested=meant)
 
 
-def _not_here(mismatch: Mismatch, document: Document) -> Iterator[Fault]:
-    """A schema that is ``false``: the key exists, but not in this company."""
-    key, where = mismatch.path[-1], describe(mismatch.path[:-1], document.data)
-    span = document.key_span(mismatch.path).labelled("does not fit here")
-    yield Fault(mismatch.path, _problem("LP101", f"`{key}` cannot be used in {where}", span, _why(mismatch)))
+def _forbidden_keys(mismatch: Mismatch, document: Document) -> Iterator[Fault]:
+    """The key exists, but not in this company."""
+    there = look_up(mismatch.path, document.data)
+    for key in mismatch.expected:
+        if isinstance(there, dict) and key in there:
+            path = (*mismatch.path, key)
+            message = f"`{key}` cannot be used in {describe(mismatch.path, document.data)}"
+            span = document.key_span(path).labelled("does not fit here")
+            yield Fault(path, _problem("LP101", message, span, _why(mismatch), note=mismatch.note))
 
 
 def _wrong_type(mismatch: Mismatch, document: Document) -> Iterator[Fault]:
@@ -143,9 +150,7 @@ def _not_allowed(mismatch: Mismatch, document: Document) -> Iterator[Fault]:
     words = mismatch.expected if mismatch.keyword == "enum" else [mismatch.expected]
     # A word that one branch of an if/then wants; the type beside it says what else may stand here.
     kinds = {kind for schema in mismatch.around for kind in json_types(schema)} & {"array", "object"}
-    yield _not_among(
-        mismatch, document, words, [f"a {expected_kind({'type': kind})}" for kind in sorted(kinds)]
-    )
+    yield _not_among(mismatch, document, words, [expected_kind({"type": kind}) for kind in sorted(kinds)])
 
 
 def _other_version(mismatch: Mismatch, document: Document) -> Fault:
@@ -160,7 +165,7 @@ def _not_among(mismatch: Mismatch, document: Document, words: Sequence[Any], oth
     meant = None if secret else _meant_word(mismatch.value, words)
     label = f"did you mean `{meant}`?" if meant else "not one of the allowed values"
     shown = "" if secret else f" `{clip(inline(mismatch.value))}`"
-    allowed = [*(f"`{text}`" for text in texts), *others]
+    allowed = [*(f"`{text}`" for text in texts), *map(with_article, others)]
     helps = (
         [f"allowed: {listed(allowed, 'or')}"] if len(allowed) <= _MAX_LISTED_VALUES else [_example(mismatch)]
     )
@@ -212,8 +217,8 @@ def _out_of_form(mismatch: Mismatch, document: Document) -> Iterator[Fault]:
     """A pattern, or any keyword without words of its own: the schema's description says what is wanted."""
     where = describe(mismatch.path, document.data)
     if isinstance(mismatch.value, dict | list):
-        span = document.key_span(mismatch.path).labelled("does not fit together")
-        message = f"{where} is not as it should be"
+        span = document.key_span(mismatch.path).labelled("do not fit together")
+        message = f"the contents of {where} do not fit together"
     else:
         span = document.value_span(mismatch.path).labelled(_shown(mismatch, document, with_kind=False))
         message = f"{where} is not written as expected"
@@ -284,7 +289,7 @@ def _problem(code: str, message: str, span: Span, *helps: str, note: str = "") -
 _KEYWORDS: Final[Mapping[str, Callable[[Mismatch, Document], Iterator[Fault]]]] = {
     "additionalProperties": _unknown_keys,
     "unevaluatedProperties": _unknown_keys,
-    "false": _not_here,
+    "forbidden": _forbidden_keys,
     "type": _wrong_type,
     "required": _missing_keys,
     "dependentRequired": _missing_companions,

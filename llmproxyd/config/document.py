@@ -48,6 +48,10 @@ class Document:
             node = (node.children or {}).get(step) if node else None
         return node is not None and (node.secret or _is_among(node.value, self.secret_values))
 
+    def is_broken(self, path: Path) -> bool:
+        """Whether reading already failed for the value at ``path``, so that nothing more can be said of it."""
+        return self._nearest(path).broken
+
     def is_quoted(self, path: Path) -> bool:
         """Whether the value at ``path`` is a text in quotes."""
         node = self._nearest(path)

@@ -27,6 +27,7 @@ MAX_DEPTH: Final = 64
 @dataclass(slots=True)
 class Node:
     """One value and where it stands. ``key``: where its key stands. ``pinned``: an alias; all below it stands here too.
+    ``broken``: an alias for nothing, so that nobody knows the value.
 
     ``value`` shares dicts and lists with the nodes below: nobody changes them. ``size`` counts nodes, aliases expanded.
     """
@@ -38,6 +39,7 @@ class Node:
     children: dict[str | int, Node] | None = None
     pinned: bool = False
     secret: bool = False
+    broken: bool = False
     size: int = 1
 
 
@@ -172,6 +174,7 @@ class Builder:
         target = self._anchors.get(event.anchor or "")
         node = Node(None, self._file, _mark(event), pinned=True)
         if target is None or any(frame.anchor == event.anchor for frame in self._open):
+            node.broken = True
             self._problems.append(self._bad_alias(event))
         else:
             node.value, node.children, node.size = target.value, target.children, target.size

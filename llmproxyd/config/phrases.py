@@ -55,7 +55,7 @@ def inline(value: object) -> str:
     """A value on one line as YAML, quoted only where it must be."""
     if isinstance(value, str):
         bare = _PLAIN_TEXT.fullmatch(value) and resolve_plain(value) == value and ": " not in value
-        return value if bare else json.dumps(value, ensure_ascii=False)
+        return value if bare else json.dumps(value, ensure_ascii=not value.isprintable())
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key}: {inline(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):
@@ -72,6 +72,11 @@ def listed(parts: Iterable[str], word: str) -> str:
     """``a, b or c``; repeats are dropped."""
     *most, last = dict.fromkeys(parts) or ("",)
     return f"{', '.join(most)} {word} {last}" if most else last
+
+
+def with_article(noun: str) -> str:
+    """``a list``, ``an integer``."""
+    return f"{'an' if noun[:1] in 'aeiou' else 'a'} {noun}"
 
 
 def counted(number: int, singular: str) -> str:

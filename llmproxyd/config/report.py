@@ -172,23 +172,15 @@ class _Page:
     def _marks(
         self, line: Line, span: Span, source: str, gutter: int, problem: Problem | None
     ) -> Iterator[str]:
-        start = line.column_of(span.column - 1)
-        end = max(start + 1, line.column_of(_end(span, source)))
+        room = self.width - gutter - 3
+        start = min(line.column_of(span.column - 1), room - 1)
+        end = min(max(start + 1, line.column_of(_end(span, source))), room)
         marks = ("^" if problem else "-") * (end - start)
         style = problem.severity if problem else "frame"
         bar = " " * (gutter + 1) + self._paint("frame", "|") + " "
-        room = self.width - gutter - 3 - end - 1
-        label = visible(span.label)
-        if room < min(_MIN_LABEL_WIDTH, display_width(label)):
-            yield bar + " " * start + self._paint(style, marks)
-            needed = min(display_width(label), 2 * _MIN_LABEL_WIDTH)
-            column = max(0, min(start, self.width - gutter - 3 - needed))
-            labels = wrap(label, self.width - gutter - 3 - column, 0)
-        else:
-            first, *labels = wrap(label, room, 0)
-            column = end + 1
-            yield (bar + " " * start + self._paint(style, f"{marks} {first}".rstrip())).rstrip()
-        for row in labels:
+        beside, below = _place_label(visible(span.label), start, end, room)
+        yield bar + " " * start + self._paint(style, f"{marks} {beside}".rstrip())
+        for column, row in below:
             yield bar + " " * column + self._paint(style, row)
 
     def _footnote(self, label: str, text: str, gutter: int) -> Iterator[str]:
@@ -205,6 +197,17 @@ class _Page:
 
     def _paint(self, style: str, text: str) -> str:
         return f"{_STYLES[style]}{text}{_RESET}" if self.color and text else text
+
+
+def _place_label(label: str, start: int, end: int, room: int) -> tuple[str, list[tuple[int, str]]]:
+    """What of a label stands beside its marks, and what in rows below them: (column, text)."""
+    width = display_width(label)
+    left = room - end - 1
+    if left >= min(_MIN_LABEL_WIDTH, width):
+        beside, *rest = wrap(label, left, 0)
+        return beside, [(end + 1, row) for row in rest]
+    column = max(0, min(start, room - min(width, 2 * _MIN_LABEL_WIDTH)))
+    return "", [(column, row) for row in wrap(label, room - column, 0)]
 
 
 def _footnotes(problem: Problem, *, show_docs: bool) -> list[tuple[str, str]]:

@@ -15,6 +15,7 @@ from typing import Final
 import yaml
 
 from llmproxyd.config.mask import LINE_BREAK
+from llmproxyd.config.phrases import counted
 from llmproxyd.config.problem import Problem, Severity, Span
 
 MAX_BYTES: Final = 8 * 1024 * 1024
@@ -201,7 +202,7 @@ def _tab_problem(text: str, file: str) -> Problem | None:
     if not found:
         return None
     line, column = _line_and_column(text, found[0])
-    more = f" (and {len(found) - 1} more lines)" if len(found) > 1 else ""
+    more = f" (and in {counted(len(found) - 1, 'more line')})" if len(found) > 1 else ""
     span = _spot(file, text, line, column, "tab")
     return _error(
         "LP005", f"a tab in the indentation{more}", span, "indent with spaces; YAML does not allow tabs there"
