@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from llmproxyd.config.document import Document
+from llmproxyd.config.mask import redact
 from llmproxyd.config.mismatch import Fault, Mismatch, fits_pattern, known_keys
 from llmproxyd.config.phrases import (
     clip,
@@ -164,7 +165,7 @@ def _not_among(mismatch: Mismatch, document: Document, words: Sequence[Any], oth
     texts = [inline(word) for word in words]
     meant = None if secret else _meant_word(mismatch.value, words)
     label = f"did you mean `{meant}`?" if meant else "not one of the allowed values"
-    shown = "" if secret else f" `{clip(inline(mismatch.value))}`"
+    shown = "" if secret else f" `{clip(redact(inline(mismatch.value)))}`"
     allowed = [*(f"`{text}`" for text in texts), *map(with_article, others)]
     helps = (
         [f"allowed: {listed(allowed, 'or')}"] if len(allowed) <= _MAX_LISTED_VALUES else [_example(mismatch)]
@@ -193,6 +194,8 @@ def _bad_length(mismatch: Mismatch, document: Document) -> Iterator[Fault]:
     bound, noun = _LENGTHS[mismatch.keyword]
     where = describe(mismatch.path, document.data)
     size = counted(len(mismatch.value), noun) if mismatch.value else "nothing in it"
+    if _is_secret(mismatch, document):
+        size = "the wrong length"
     span = document.value_span(mismatch.path).labelled(f"expected {bound} {counted(mismatch.expected, noun)}")
     problem = _problem("LP105", f"{where} has {size}", span, _example(mismatch), note=mismatch.note)
     yield Fault(mismatch.path, problem)
@@ -232,13 +235,13 @@ def _bad_name(mismatch: Mismatch, document: Document) -> Fault:
         return _unknown_key(path, [str(word) for word in mismatch.expected], document)
     where = describe(mismatch.path, document.data)
     span = document.key_span(path).labelled("cannot be a name here")
-    message = f"`{clip(str(mismatch.value))}` in {where} is not a valid name"
+    message = f"`{clip(redact(str(mismatch.value)))}` in {where} is not a valid name"
     return Fault(path, _problem("LP105", message, span, _why(mismatch), note=mismatch.note))
 
 
 def _list_of_keys(known: Sequence[str], where: str) -> str:
     if not known:
-        return f"delete it: {where} has no keys of its own choice"
+        return f"delete it: {where} takes no keys"
     if len(known) > _MAX_LISTED_KEYS:
         return "delete it, or check where it belongs"
     return f"known keys of {where}: {', '.join(known)}"
@@ -277,7 +280,7 @@ def _shown(mismatch: Mismatch, document: Document, *, with_kind: bool) -> str:
     kind = kind_of(mismatch.value)
     if _is_secret(mismatch, document) or isinstance(mismatch.value, dict | list):
         return kind
-    text = clip(json.dumps(mismatch.value, ensure_ascii=False))
+    text = clip(redact(json.dumps(mismatch.value, ensure_ascii=False)))
     return f"{kind} {text}" if with_kind else text
 
 

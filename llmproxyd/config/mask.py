@@ -65,6 +65,13 @@ def mask_text(text: str, hidden: Sequence[Mark], quoted: Sequence[Mark]) -> str:
     return _mask_shapes("".join(shown))
 
 
+def redact(text: str) -> str:
+    """A value for a message: what looks like a credential in it becomes ``***``."""
+    for shape in _SHAPES:
+        text = shape.sub("***", text)
+    return text
+
+
 def mask_broken(text: str) -> str:
     """Mask a file that could not be read, so that nobody knows where its values end: rather too much than too little."""
     shown = list(text)

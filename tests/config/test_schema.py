@@ -304,6 +304,29 @@ def test_a_secret_that_is_repeated_elsewhere_is_masked_there_too() -> None:
     assert "hush" not in format_text(problems, document.sources) + format_json(problems)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "endpoint: ftp://me:hushhush@host",
+        "zone: sk-hushhush-hushhush",
+        "enabled: sk-hushhush-hushhush",
+        "models: sk-hushhush-hushhush",
+        "endpoint: ftp://host/?Bearer hushhush",
+    ],
+)
+def test_what_looks_like_a_credential_is_in_no_message_either(text: str) -> None:
+    document, problems = checked(f"providers:\n lab: {{{text}}}\n")
+    assert len(problems) == 1
+    shown = format_text(problems, document.sources) + format_json(problems)
+    assert "***" in shown
+    assert "hush" not in shown
+
+
+def test_the_length_of_a_secret_is_not_told() -> None:
+    (problem,) = provider("endpoint: 'http://x', passphrase: hush")
+    assert problem.message == "`passphrase` of provider `lab` has the wrong length"
+
+
 def test_a_secret_of_the_schema_is_masked_even_where_nothing_is_wrong() -> None:
     document, problems = checked("providers:\n lab: {endpoint: 'http://x', passphrase: hushhush}\n")
     assert problems == []
