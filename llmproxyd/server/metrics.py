@@ -120,14 +120,6 @@ class Scrape:
     log_lines_lost: int
 
 
-def render(scrape: Scrape) -> bytes:
-    """Prometheus text. Takes tens of milliseconds: call it in a thread."""
-    # Imported by the first scrape: a start that nobody measures should not pay for it.
-    from llmproxyd.server.exposition import format_metrics
-
-    return format_metrics(scrape)
-
-
 def _outcome(record: ExchangeRecord) -> str:
     if record.ending is Ending.FAILED and record.failure is not None:
         return record.failure.kind.value

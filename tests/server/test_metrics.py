@@ -14,8 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from llmproxyd import __version__
 from llmproxyd.exchange.account import AttemptRecord, Ending, ExchangeRecord
 from llmproxyd.in_force import InForce
-from llmproxyd.server.exposition import PROVIDER_STATES
-from llmproxyd.server.metrics import Counters, Histogram, Scrape, render
+from llmproxyd.server.exposition import PROVIDER_STATES, format_metrics
+from llmproxyd.server.metrics import Counters, Histogram, Scrape
 from llmproxyd.state.registry import Registry
 from llmproxyd.values.cost import Usage
 from llmproxyd.values.failure import Failure, FailureKind
@@ -63,7 +63,7 @@ def scrape(counters: Counters | None = None, force: InForce | None = None) -> Sa
     current = snapshot(FAST, SLOW)
     registry = Registry()
     registry.reconcile(current)
-    text = render(
+    text = format_metrics(
         Scrape(
             counters=counters or Counters(),
             in_force=force or in_force(current),

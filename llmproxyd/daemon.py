@@ -1,0 +1,336 @@
+"""The composition root: builds everything, connects it, starts and stops it, in that order.
+
+Start: read the files (an invalid one: 78, with the diagnostics), bind (69 if that fails), listen, say READY. Stop:
+close the doors, let requests in hand finish within the drain time, close what is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import secrets
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from llmproxyd import __version__, host, logs
+from llmproxyd.adapters import ADAPTERS
+from llmproxyd.config.load import Loaded, compile_files, find_config_dir, load
+from llmproxyd.config.report import format_line, format_text
+from llmproxyd.exchange.account import Account
+from llmproxyd.exchange.probe import Prober
+from llmproxyd.exchange.upstream import Upstream
+from llmproxyd.exits import Exit
+from llmproxyd.in_force import InForce, ReloadVerdict
+from llmproxyd.reload import Reloader
+from llmproxyd.routing.compile import compile_routes
+from llmproxyd.routing.estimate import estimate_tokens
+from llmproxyd.server.admission import Admission, allowed_hosts
+from llmproxyd.server.exchange_log import log_exchange
+from llmproxyd.server.handler import Handler
+from llmproxyd.server.listen import CannotListen, Listener, adopt, bind, remove, start
+from llmproxyd.server.metrics import Counters
+from llmproxyd.server.paths import build_paths
+from llmproxyd.server.views import Views
+from llmproxyd.server.web import Web
+from llmproxyd.settings import Settings
+from llmproxyd.state.registry import Registry
+from llmproxyd.surfaces.facts import RequestPrompt
+from llmproxyd.values.contracts import Surface
+from llmproxyd.values.request import Request
+from llmproxyd.watch import bind_mounted
+
+_log = logs.get_logger("daemon")
+_FAST_STOP_S = 1.0
+_THREADS = 4
+_WATCHDOG_SHARE = 3  # beats per watchdog interval
+
+
+def run(settings: Settings, environ: Mapping[str, str] = os.environ) -> int:
+    """Serve until stopped. Returns the exit status."""
+    writer = logs.setup_logs(settings.log_level, settings.log_format.value, environ=environ)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return int(runner.run(_Daemon(settings, environ, lambda: writer.lost).serve()))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:  # no wheel for this platform; the standard loop does the same, slower
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+class _Daemon:
+    def __init__(
+        self, settings: Settings, environ: Mapping[str, str], log_lines_lost: Callable[[], int]
+    ) -> None:
+        self._settings = settings
+        self._environ = environ
+        self._config_dir = find_config_dir(
+            str(settings.config_dir) if settings.config_dir else None, environ, Path.cwd()
+        )
+        self._first: Loaded | None = None
+        self._stop = asyncio.Event()
+        self._fast = asyncio.Event()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._stopping = False
+        self._told_ready = False
+
+        self._registry = Registry()
+        self._upstream = Upstream()
+        self._counters = Counters()
+        self._in_force = InForce()
+        self._reloader = Reloader(
+            self._config_dir,
+            environ=environ,
+            in_force=self._in_force,
+            registry=self._registry,
+            load_files=self._load,
+            compile_files=compile_files,
+            compile_routes=compile_routes,
+            on_change=(self._reloaded,),
+            on_begin=self._begin_reload,
+            on_end=self._end_reload,
+        )
+        self._prober = Prober(
+            upstream=self._upstream,
+            registry=self._registry,
+            adapters=ADAPTERS,
+            providers=lambda: self._in_force.current.snapshot.providers.values(),
+            on_models_changed=lambda: self._spawn(self._reloader.rediscover()),
+            clock=time.monotonic,
+            wall=time.time,
+        )
+        account = Account(self._registry, wall=time.time, sinks=(self._counters.exchange, log_exchange))
+        self._handler = Handler(
+            in_force=self._in_force,
+            registry=self._registry,
+            upstream=self._upstream,
+            adapters=ADAPTERS,
+            account=account,
+            new_prompt=_new_prompt,
+            max_body_bytes=settings.max_body_bytes,
+            clock=time.monotonic,
+            wall=time.time,
+        )
+        self._views = Views(
+            in_force=self._in_force,
+            reloader=self._reloader,
+            registry=self._registry,
+            counters=self._counters,
+            admin_token=_make_admin_token(settings.admin_token_file),
+            metrics_open=settings.metrics_open,
+            in_flight=lambda: self._web.count,
+            log_lines_lost=log_lines_lost,
+        )
+        self._web: Web
+
+    # --- start ----------------------------------------------------------------------------------------------
+
+    async def serve(self) -> Exit:
+        _prepare_threads()
+        self._hear_signals()
+        verdict = await self._reloader.reload("start")
+        if not verdict.accepted:
+            return self._refuse_to_start(verdict)
+        listeners: list[Listener] = []
+        try:
+            self._open_listeners(listeners)
+        except CannotListen as cannot:
+            sys.stderr.write(f"llmproxyd: {cannot}\n")
+            for listener in listeners:
+                listener.socket.close()
+                remove(listener)
+            return Exit.UNAVAILABLE
+        try:
+            await self._serve(listeners)
+        finally:
+            for listener in listeners:
+                remove(listener)
+            await self._upstream.close()
+        return Exit.OK
+
+    def _load(self, config_dir: Path, **how: Any) -> Loaded:
+        loaded = load(config_dir, **how)
+        self._first = None if self._in_force.number else loaded
+        return loaded
+
+    def _refuse_to_start(self, verdict: ReloadVerdict) -> Exit:
+        sources = self._first.files.sources if self._first else {}
+        sys.stderr.write(format_text(verdict.problems, sources))
+        sys.stderr.write(f"llmproxyd: the files in {self._config_dir} are invalid, not starting\n")
+        return Exit.CONFIG
+
+    def _open_listeners(self, listeners: list[Listener]) -> None:
+        inherited = host.listen_fds(os.environ)
+        if inherited:
+            listeners += [adopt(fd) for _, fd in inherited]
+            return
+        for address in self._settings.listen:
+            listeners.append(bind(address))
+
+    async def _serve(self, listeners: list[Listener]) -> None:
+        ports = [listener.port for listener in listeners if listener.port is not None]
+        admission = Admission(
+            allowed_hosts(ports, self._settings.allowed_hosts), frozenset(self._settings.allowed_origins)
+        )
+        paths = build_paths(self._handler, self._views)
+        self._web = Web(paths, admission, max_body_bytes=self._settings.max_body_bytes)
+        server = self._web.new_server()
+        doors = [await start(listener, server) for listener in listeners]
+        self._first = None
+        # What was made so far lives as long as we do: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(10_000, 20, 50)
+        self._tell_started(listeners)
+        for running in (self._reloader.run(), self._prober.run(), self._beat()):
+            self._spawn(running)
+        await self._stop.wait()
+        await self._drain(doors, server, inherited=any(listener.inherited for listener in listeners))
+
+    def _tell_started(self, listeners: list[Listener]) -> None:
+        current = self._in_force.current
+        _log.info(
+            "started",
+            version=__version__,
+            generation=current.number,
+            hash=current.hash[:12],
+            listeners=[str(listener) for listener in listeners],
+            config_dir=str(self._config_dir),
+            keys="none declared: every program on this machine may use every provider",
+        )
+        for name in ("providers.yaml", "routing.yaml"):
+            if bind_mounted(str(self._config_dir / name)):
+                _log.warning(
+                    "watch.bind_mount",
+                    file=name,
+                    help="a single mounted file keeps its old inode when it is replaced; mount its directory",
+                )
+        for word in self._settings.unknown:
+            _log.warning("settings.unknown_variable", name=word)
+        self._told_ready = True
+        host.ready(self._in_force.status_line)
+
+    # --- while it runs --------------------------------------------------------------------------------------
+
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled() or task.exception() is None:
+            return
+        _log.error("background_task_failed", exc_info=task.exception())
+        # Nothing that runs beside requests may die unseen; better a restart than a daemon that no longer reloads.
+        self._stop.set()
+
+    def _begin_reload(self) -> None:
+        if self._told_ready:
+            host.reloading()
+
+    def _end_reload(self, status_line: str) -> None:
+        """Also after a refused file: systemd would wait for READY for ever."""
+        if self._told_ready:
+            host.ready(status_line)
+
+    def _reloaded(self, verdict: ReloadVerdict) -> None:
+        for problem in verdict.problems:
+            _log.warning("config.problem", code=problem.code, text=format_line(problem))
+        event = "config.rejected" if not verdict.accepted else f"config.{verdict.result}"
+        tell = _log.info if verdict.accepted else _log.error
+        tell(
+            event,
+            generation=verdict.generation,
+            trigger=verdict.trigger,
+            token=verdict.token,
+            ms=round(verdict.duration_s * 1000, 1),
+            status=self._in_force.status_line,
+        )
+        if verdict.result == "applied":
+            snapshot = self._in_force.current.snapshot
+            self._upstream.reconcile(snapshot)
+            self._counters.retain(snapshot)
+            self._prober.wake()
+
+    async def _beat(self) -> None:
+        """The watchdog is fed from the event loop: a loop that hangs is a daemon that hangs."""
+        interval_s = host.watchdog_interval_s(self._environ)
+        while interval_s:
+            host.watchdog()
+            await asyncio.sleep(interval_s / _WATCHDOG_SHARE)
+
+    # --- stop -----------------------------------------------------------------------------------------------
+
+    def _hear_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._asked_to_stop, signal.Signals(number).name)
+        loop.add_signal_handler(signal.SIGHUP, self._asked_to_reload)
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+
+    def _asked_to_reload(self) -> None:
+        if self._in_force.number and not self._stopping:
+            self._spawn(self._reloader.reload("sighup"))
+
+    def _asked_to_stop(self, name: str) -> None:
+        if self._stopping:
+            self._fast.set()
+        self._stopping = True
+        _log.info("stopping", signal=name, in_hand=self._web.count if hasattr(self, "_web") else 0)
+        self._stop.set()
+
+    async def _drain(self, doors: list[asyncio.Server], server: web.Server, *, inherited: bool) -> None:
+        """No new connections; what is in hand may finish, streams included, until the drain time or a second signal."""
+        host.stopping()
+        self._stopping = True
+        self._views.ready = False
+        for door in doors:
+            door.close()
+        server.pre_shutdown()
+        patience = [asyncio.ensure_future(self._web.drained()), asyncio.ensure_future(self._fast.wait())]
+        await asyncio.wait(patience, timeout=self._settings.drain_s, return_when=asyncio.FIRST_COMPLETED)
+        for waiting in (*patience, *self._tasks):
+            waiting.cancel()
+        await asyncio.gather(*patience, *self._tasks, return_exceptions=True)
+        left = self._web.count
+        await server.shutdown(_FAST_STOP_S if left else 0.1)
+        await self._reloader.close()
+        _log.info("stopped", cut=left)
+
+
+def _prepare_threads() -> None:
+    """The threads for what blocks (files, name look-ups): a fixed number, and all of them now, so that nothing later
+    waits or fails for want of one."""
+    executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="work")
+    all_here = threading.Barrier(_THREADS)
+    for _ in range(_THREADS):
+        executor.submit(all_here.wait)
+    asyncio.get_running_loop().set_default_executor(executor)
+
+
+def _new_prompt(request: Request, surface: Surface) -> RequestPrompt:
+    return RequestPrompt(request, surface, estimate_tokens)
+
+
+def _make_admin_token(path: Path) -> str:
+    """A new token for this run, readable by our own user alone."""
+    token = secrets.token_urlsafe(32)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(fd, "w", encoding="ascii") as file:
+        file.write(token + "\n")
+    return token

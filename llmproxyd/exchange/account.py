@@ -1,0 +1,104 @@
+"""What an exchange came to: told to the registry at once, and to everybody else as one record at its end.
+
+The record is what the log line, the metrics and later the ledger are made from. It holds no content.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from llmproxyd.state.registry import Outcome, Registry
+from llmproxyd.values.cost import Usage, cost_of
+from llmproxyd.values.failure import Failure
+from llmproxyd.values.request import Request
+from llmproxyd.values.snapshot import Deployment
+
+
+class Ending(StrEnum):
+    SERVED = "served"
+    FAILED = "failed"  # the client got an error
+    CUT = "cut"  # the answer had begun and broke off
+    CANCELLED = "cancelled"  # the client left
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRecord:
+    """One attempt, as the log tells it. Seconds are monotonic differences."""
+
+    deployment: str
+    lane: str
+    duration_s: float
+    failure: Failure | None
+
+
+@dataclass(slots=True)
+class ExchangeRecord:
+    """One exchange. Seconds are differences; ``overhead_s`` is the time up to the commit that was ours, not the
+    provider's. ``cost_nanos`` None: unknown."""
+
+    request_id: str
+    generation: int
+    request: Request | None = None
+    surface: str = ""
+    ending: Ending = Ending.FAILED
+    status: int = 0
+    deployment: Deployment | None = None
+    label: str = ""
+    attempts: list[AttemptRecord] = field(default_factory=list)
+    failure: Failure | None = None
+    usage: Usage | None = None
+    cost_nanos: int | None = None
+    first_content_s: float | None = None
+    total_s: float = 0.0
+    overhead_s: float = 0.0
+    bytes_out: int = 0
+    claims: tuple[tuple[str, str], ...] = ()
+
+
+def price(deployment: Deployment, usage: Usage | None) -> int | None:
+    """Nano-dollars for ``usage``: what the provider itself charged, else our price; None where either is unknown."""
+    if usage is None or not deployment.provider.cost_tracking:
+        return None
+    if usage.cost_nanos is not None:
+        return usage.cost_nanos
+    return None if deployment.price is None else cost_of(usage, deployment.price)
+
+
+class Account:
+    """Hands every attempt to the registry and every finished exchange to ``sinks``."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        wall: Callable[[], float],
+        sinks: tuple[Callable[[ExchangeRecord], None], ...] = (),
+    ) -> None:
+        self._registry = registry
+        self._wall = wall
+        self._sinks = sinks
+
+    def begin(self, deployment: Deployment) -> None:
+        """An attempt is about to be sent."""
+        self._registry.started(deployment)
+
+    def settle(
+        self,
+        deployment: Deployment,
+        *,
+        failure: Failure | None,
+        first_content_s: float | None,
+        total_s: float,
+        cancelled: bool = False,
+    ) -> None:
+        """An attempt is over; once for each ``begin``. A client that left says nothing about the deployment."""
+        ok = failure is None and not cancelled
+        self._registry.ended(
+            deployment, Outcome(ok, failure, first_content_s if ok else None, total_s), self._wall()
+        )
+
+    def close(self, record: ExchangeRecord) -> None:
+        for sink in self._sinks:
+            sink(record)

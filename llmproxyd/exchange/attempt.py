@@ -1,0 +1,179 @@
+"""One call to one candidate: send, wait for the commit, hand out the rest; its timers and its end.
+
+A stream commits at its first content, a whole answer when it is complete. Before that any failure may lead to another
+attempt; after it the failure is told to the client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+
+from llmproxyd.exchange.lane import Lane
+from llmproxyd.exchange.upstream import (
+    MAX_ERROR_BYTES,
+    MAX_WHOLE_ANSWER_BYTES,
+    AttemptFailed,
+    Reply,
+    Upstream,
+)
+from llmproxyd.values.answer import Finish
+from llmproxyd.values.contracts import Adapter, Call, Progress
+from llmproxyd.values.cost import Usage
+from llmproxyd.values.failure import Failure, FailureKind
+from llmproxyd.values.snapshot import Deployment
+
+_DRAIN_S = 0.25
+
+
+class RunningAttempt:
+    """``begin`` first; when it returns, ``first`` holds the bytes to commit with and ``rest`` gives what follows.
+
+    Times are monotonic seconds of ``clock``. ``waited_s`` is the time spent waiting for the provider up to the commit.
+    """
+
+    def __init__(
+        self,
+        *,
+        deployment: Deployment,
+        adapter: Adapter,
+        lane: Lane,
+        call: Call,
+        clock: Callable[[], float],
+    ) -> None:
+        self.deployment = deployment
+        self.lane = lane
+        self.call = call
+        self._adapter = adapter
+        self._clock = clock
+        self._reply: Reply | None = None
+        self.started_s = clock()
+        self.first_content_s: float | None = None
+        self.first = b""
+        self.complete = False
+        self.usage: Usage | None = None
+        self.finish: Finish | None = None
+        self.bytes_out = 0
+
+    # --- up to the commit -----------------------------------------------------------------------------------
+
+    async def begin(self, upstream: Upstream, *, deadline_s: float) -> None:
+        """Returns when the attempt may be committed. Raises AttemptFailed; then the connection is gone."""
+        timeouts = self.deployment.provider.timeouts
+        own_limit_s = self.started_s + (timeouts.first_token_s if self.call.stream else timeouts.total_s)
+        try:
+            async with asyncio.timeout_at(min(own_limit_s, deadline_s)):
+                self._reply = await upstream.send(self.call, self.deployment)
+                await self._until_commit(self._reply)
+        except TimeoutError:
+            self.close()
+            raise AttemptFailed(self._silent(deadline_first=deadline_s < own_limit_s)) from None
+        except BaseException:
+            self.close()
+            raise
+        self.first_content_s = self._clock()
+
+    async def _until_commit(self, reply: Reply) -> None:
+        if not 200 <= reply.status < 300:
+            body = await reply.read_all(MAX_ERROR_BYTES)
+            raise AttemptFailed(self._adapter.parse_failure(reply.status, reply.headers, body))
+        if not self.call.stream:
+            self._take_whole(await reply.read_all(MAX_WHOLE_ANSWER_BYTES))
+        elif reply.headers.get("Content-Type", "").startswith("application/json"):
+            self._take(self.lane.whole_as_stream(await reply.read_all(MAX_WHOLE_ANSWER_BYTES)))
+            self.complete = True
+        else:
+            await self._until_content(reply)
+
+    async def _until_content(self, reply: Reply) -> None:
+        while True:
+            data = await reply.read()
+            progress = self.lane.feed(data) if data else self.lane.close()
+            self._take(progress)
+            if not data or progress.done:
+                self.complete = True
+            if progress.content or self.complete:
+                return
+
+    def _take(self, progress: Progress) -> None:
+        self.usage = progress.usage or self.usage
+        self.finish = progress.finish or self.finish
+        if progress.failure is not None:
+            raise AttemptFailed(progress.failure)
+        self.first += progress.out
+
+    def _take_whole(self, body: bytes) -> None:
+        whole = self.lane.whole(body)
+        if whole.failure is not None:
+            raise AttemptFailed(whole.failure)
+        self.first, self.usage, self.finish = whole.body, whole.usage, whole.finish
+        self.complete = True
+
+    # --- after it -------------------------------------------------------------------------------------------
+
+    async def rest(self) -> AsyncGenerator[bytes, None]:
+        """What follows ``first``, piece by piece. Raises AttemptFailed after the last good piece."""
+        reply = self._reply
+        if self.complete or reply is None:
+            return
+        stall_s = self.deployment.provider.timeouts.stall_s
+        end_s = self.started_s + self.deployment.provider.timeouts.total_s
+        alarm = asyncio.timeout_at(None)
+        content_s = self._clock()
+        try:
+            async with alarm:
+                while not self.complete:
+                    alarm.reschedule(min(content_s + stall_s, end_s))
+                    data = await reply.read()
+                    progress = self.lane.feed(data) if data else self.lane.close()
+                    # The timer guards against a silent provider, not a slow client: it rests while we write.
+                    alarm.reschedule(None)
+                    self.usage = progress.usage or self.usage
+                    self.finish = progress.finish or self.finish
+                    if progress.out:
+                        yield progress.out
+                    if progress.failure is not None:
+                        raise AttemptFailed(progress.failure)
+                    if progress.content:
+                        content_s = self._clock()
+                    self.complete = not data or progress.done
+        except TimeoutError:
+            raise AttemptFailed(self._stalled(at_end=self._clock() >= end_s)) from None
+
+    async def drain(self) -> None:
+        """After the dialect's own end: read what little may follow, so that the connection can serve again."""
+        if self._reply is None or not self.complete:
+            return
+        try:
+            async with asyncio.timeout(_DRAIN_S):
+                while await self._reply.read():
+                    pass
+        except (TimeoutError, AttemptFailed):
+            # The answer is whole; a connection that does not end cleanly is merely not reused.
+            return
+
+    def close(self) -> None:
+        """Lets go of the connection: reused if the answer was read to its end, else cut, so that the provider stops."""
+        if self._reply is not None:
+            self._reply.close()
+            self._reply = None
+
+    def _silent(self, *, deadline_first: bool) -> Failure:
+        name = self.deployment.provider.name
+        if deadline_first:
+            return Failure(
+                FailureKind.TIMEOUT, f"{name} had not answered when the deadline came", code="deadline"
+            )
+        what = "no content" if self.call.stream else "no answer"
+        waited_s = self._clock() - self.started_s
+        return Failure(
+            FailureKind.TIMEOUT, f"{name} gave {what} within {waited_s:.3g} s", code="first_token_timeout"
+        )
+
+    def _stalled(self, *, at_end: bool) -> Failure:
+        name = self.deployment.provider.name
+        if at_end:
+            return Failure(
+                FailureKind.TIMEOUT, f"the answer of {name} took longer than allowed", code="total_timeout"
+            )
+        return Failure(FailureKind.TIMEOUT, f"{name} stopped in the middle of its answer", code="stalled")

@@ -1,0 +1,119 @@
+"""Asking servers whether they are there, and what models they have. Free requests with constant bodies only.
+
+Asked are the servers that need no key (only an answer shows that one runs) and those told to `discover` their models.
+Each is asked at once when it appears, then every `health.interval`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeAlias
+
+from llmproxyd.exchange.upstream import AttemptFailed, Upstream
+from llmproxyd.state.registry import Registry
+from llmproxyd.values.contracts import Adapter, Listed
+from llmproxyd.values.request import Dialect
+from llmproxyd.values.snapshot import Provider
+
+PROBE_TIMEOUT_S = 5.0
+_AT_ONCE = 16
+
+Asked: TypeAlias = tuple[bool, str, tuple[Listed, ...] | None]
+"""(answered, what went wrong, models)"""
+
+
+def wants_probe(provider: Provider) -> bool:
+    return bool(
+        provider.enabled
+        and provider.configured
+        and provider.probe is not None
+        and not provider.is_mock
+        and (provider.keyless or provider.discover)
+    )
+
+
+class Prober:
+    """``providers`` gives those in force; ``on_models_changed`` is called after a round that found other models."""
+
+    def __init__(
+        self,
+        *,
+        upstream: Upstream,
+        registry: Registry,
+        adapters: Mapping[Dialect, Adapter],
+        providers: Callable[[], Iterable[Provider]],
+        on_models_changed: Callable[[], None],
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+        timeout_s: float = PROBE_TIMEOUT_S,
+    ) -> None:
+        self._upstream = upstream
+        self._registry = registry
+        self._adapters = adapters
+        self._providers = providers
+        self._on_models_changed = on_models_changed
+        self._clock = clock
+        self._wall = wall
+        self._timeout_s = timeout_s
+        self._due_s: dict[str, float] = {}
+        self._wake = asyncio.Event()
+        self._places = asyncio.Semaphore(_AT_ONCE)
+
+    def wake(self) -> None:
+        """The providers may have changed: look at once."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self.round()
+            pause_s = self._next_due_s() - self._clock()
+            self._wake.clear()
+            try:
+                async with asyncio.timeout(max(0.05, pause_s)):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    async def round(self) -> None:
+        """Ask everybody who is due."""
+        wanted = {provider.identity: provider for provider in self._providers() if wants_probe(provider)}
+        self._due_s = {key: due for key, due in self._due_s.items() if key in wanted}
+        now_s = self._clock()
+        due = [provider for key, provider in wanted.items() if self._due_s.get(key, now_s) <= now_s]
+        if not due:
+            return
+        before = dict(self._registry.discovered())
+        async with asyncio.TaskGroup() as group:
+            for provider in due:
+                group.create_task(self._ask_and_tell(provider))
+        if dict(self._registry.discovered()) != before:
+            self._on_models_changed()
+
+    async def _ask_and_tell(self, provider: Provider) -> None:
+        async with self._places:
+            answered, detail, models = await self._ask(provider)
+        self._registry.probed(provider, ok=answered, detail=detail, wall_s=self._wall(), models=models)
+        self._due_s[provider.identity] = self._clock() + provider.health_interval_s
+
+    async def _ask(self, provider: Provider) -> Asked:
+        adapter = self._adapters.get(provider.dialect)
+        if adapter is None:
+            return False, f"this version does not speak {provider.dialect.value}", None
+        try:
+            call = adapter.format_probe(provider)
+            status, body = await self._upstream.fetch(call, provider, timeout_s=self._timeout_s)
+        except AttemptFailed as failed:
+            return False, failed.failure.detail or failed.failure.message, None
+        if not 200 <= status < 300:
+            return False, f"the probe was answered with status {status}", None
+        if provider.probe is None or not provider.probe.lists_models:
+            return True, "", None
+        try:
+            return True, "", adapter.parse_models(body)
+        except ValueError as error:
+            return False, f"the list of models cannot be read: {error}"[:200], None
+
+    def _next_due_s(self) -> float:
+        return min(self._due_s.values(), default=self._clock() + 60.0)

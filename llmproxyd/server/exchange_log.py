@@ -1,0 +1,77 @@
+"""One log line for each exchange: who answered, how long it took, what it cost. Never a word of what was said."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llmproxyd import logs
+from llmproxyd.exchange.account import AttemptRecord, Ending, ExchangeRecord
+from llmproxyd.values.failure import Failure, Fault
+
+_log = logs.get_logger("exchange")
+
+
+def log_exchange(record: ExchangeRecord) -> None:
+    """Failures of providers are warnings, bugs errors; what the caller did wrong is merely noted."""
+    fields = _fields(record)
+    if record.ending in (Ending.SERVED, Ending.CANCELLED):
+        _log.info("exchange", **fields)
+    elif record.status >= 500 or record.ending is Ending.CUT:
+        _log.warning("exchange", **fields)
+    else:
+        _log.info("exchange", **fields)
+
+
+def _fields(record: ExchangeRecord) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "request_id": record.request_id,
+        "generation": record.generation,
+        "surface": record.surface,
+        "ending": record.ending.value,
+        "status": record.status,
+        "total_ms": _ms(record.total_s),
+    }
+    if record.request is not None:
+        fields["model"] = record.request.model
+        fields["operation"] = record.request.operation.value
+        fields["stream"] = record.request.stream
+        fields["bytes_in"] = len(record.request.body)
+    if record.deployment is not None:
+        fields["deployment"] = record.deployment.name
+        fields["first_content_ms"] = _ms(record.first_content_s or 0.0)
+        fields["overhead_ms"] = _ms(record.overhead_s)
+        fields["bytes_out"] = record.bytes_out
+    if record.label:
+        fields["label"] = record.label
+    if record.usage is not None:
+        fields["input_tokens"] = record.usage.input_tokens
+        fields["output_tokens"] = record.usage.output_tokens
+    if record.cost_nanos is not None:
+        fields["cost_nanos"] = record.cost_nanos
+    if record.failure is not None:
+        fields["failure"] = record.failure.kind.value
+        fields["failure_detail"] = _detail(record.failure)
+    if len(record.attempts) > 1 or record.failure is not None:
+        fields["attempts"] = [_attempt(attempt) for attempt in record.attempts]
+    fields.update(record.claims)
+    return fields
+
+
+def _attempt(attempt: AttemptRecord) -> dict[str, Any]:
+    told: dict[str, Any] = {"deployment": attempt.deployment, "ms": _ms(attempt.duration_s)}
+    if attempt.failure is not None:
+        told["failure"] = attempt.failure.kind.value
+        told["detail"] = _detail(attempt.failure)
+    return told
+
+
+def _detail(failure: Failure) -> str:
+    """A provider's own message may quote the request; only what we wrote ourselves is logged."""
+    quotes = failure.status is not None and failure.consequence.fault is Fault.CALLER
+    if not quotes and (failure.detail or failure.status is None):
+        return failure.detail or failure.message
+    return f"status {failure.status}" + (f", code {failure.code}" if failure.code else "")
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 2)
