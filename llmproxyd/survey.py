@@ -48,7 +48,8 @@ class Stamp:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """``stamps`` by path. A directory among the watched paths stands for the fragments in it, each with its stamp."""
+    """``stamps`` by path. A ``.d`` directory among the watched paths stands for the fragments in it, each with its
+    stamp; of any other directory only counts which one it is."""
 
     stamps: Mapping[str, Stamp]
 
@@ -140,7 +141,9 @@ def _link(path: str) -> str | None:
 
 
 def _fragments(path: str) -> list[str] | None:
-    """Paths of the YAML files in a directory, in name order; None if the path is not a readable directory."""
+    """Paths of the YAML files in a ``.d`` directory, in name order; None if the path is no such readable directory."""
+    if not path.endswith(".d"):
+        return None
     try:
         with os.scandir(path) as entries:
             names = sorted(e.name for e in entries if e.name.endswith((".yaml", ".yml")) and e.name[0] != ".")
@@ -172,6 +175,8 @@ def _unreadable(path: str, code: int) -> Stamp:
         status = os.stat(path)
     except OSError:
         return Stamp(code)
+    if stat.S_ISDIR(status.st_mode):  # what foreign files come and go in it is of no interest
+        return Stamp(code, status.st_dev, status.st_ino, status.st_mode)
     return Stamp(code, status.st_dev, status.st_ino, status.st_mode, status.st_size, status.st_mtime_ns)
 
 

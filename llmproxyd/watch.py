@@ -31,7 +31,11 @@ MISSING_S = 0.5
 # A file that was just made or cut to nothing is about to be written; its writer may take a second to begin.
 EMPTY_S = 1.5
 STILL_OPEN_S = 10.0
+# watchfiles looks into its queue this often. Beside our own reader, which is told at once, it may take its time.
+LISTEN_MS = 10
+LISTEN_BESIDE_MS = 50
 _CLOSE_S = 2.0
+_LOOK_TIMEOUT_S = 20.0
 _ROUNDS = 3
 
 Mode: TypeAlias = Literal["inotify", "polling"]
@@ -51,7 +55,7 @@ class _Candidate:
 
 
 class Watcher:
-    """Watches absolute paths; directories among them stand for the YAML fragments they hold.
+    """Watches absolute paths; ``.d`` directories among them stand for the YAML fragments they hold.
 
     ``on_mode(mode, why)`` is called whenever ``mode`` changes, ``on_still_open(paths)`` once when a change waits for
     a writer who does not close the file. Use as an async context manager; ``settled`` is for one caller at a time.
@@ -129,7 +133,11 @@ class Watcher:
                 return True
             if ears.vouched:
                 return False
-        return await asyncio.to_thread(self.survey) != before
+        try:
+            async with asyncio.timeout(_LOOK_TIMEOUT_S):
+                return await asyncio.to_thread(self.survey) != before
+        except TimeoutError:
+            return True  # a file system that hangs vouches for nothing
 
     async def settled(self) -> tuple[str, ...]:
         """Wait until the files differ from what was accepted last and stand still; the paths that differ."""
@@ -145,12 +153,13 @@ class Watcher:
                 self._rest()
                 continue
             if now != candidate.survey:
-                candidate = _Candidate(now, started_s, candidate.told)
+                candidate = _Candidate(now, _now_s(), candidate.told)
             if self._waits_for_writer(candidate):
                 continue
-            self._look_at_s = candidate.since_s + self._doubt_s(now, changed)
-            if started_s >= self._look_at_s:
+            doubt_s = self._doubt_s(now, changed)
+            if not doubt_s or started_s >= candidate.since_s + doubt_s:
                 return changed
+            self._look_at_s = candidate.since_s + doubt_s
 
     # --- waiting and looking ------------------------------------------------------------------------------------
 
@@ -287,7 +296,7 @@ class Watcher:
             *directories,
             watch_filter=lambda _, path: self._matters(path),
             stop_event=stop,
-            step=10,
+            step=LISTEN_MS if self._ears is None else LISTEN_BESIDE_MS,
             debounce=50,
             recursive=False,
             rust_timeout=1_000,

@@ -6,8 +6,6 @@ import errno
 import os
 from pathlib import Path
 
-import pytest
-
 from llmproxyd.survey import FRAGMENTS_MAX, HASHED_BYTES, places, survey, trace
 
 
@@ -69,9 +67,24 @@ def test_a_directory_of_fragments_is_watched_whole_and_seen_as_its_files(tmp_pat
 
 
 def test_there_is_an_end_to_the_fragments_that_are_read(tmp_path: Path) -> None:
+    fragments = tmp_path / "routing.d"
+    fragments.mkdir()
     for number in range(FRAGMENTS_MAX + 5):
-        (tmp_path / f"{number}.yaml").touch()
-    assert len(survey([str(tmp_path)]).stamps) == FRAGMENTS_MAX
+        (fragments / f"{number}.yaml").touch()
+    assert len(survey([str(fragments)]).stamps) == FRAGMENTS_MAX
+
+
+def test_of_any_other_directory_only_its_identity_counts(tmp_path: Path) -> None:
+    for release in ("one", "two"):
+        (tmp_path / release).mkdir()
+    link = tmp_path / "..data"
+    link.symlink_to("one")
+    before = survey([str(link)])
+    (tmp_path / "one" / "foreign.yaml").touch()
+    assert survey([str(link)]) == before
+    link.unlink()
+    link.symlink_to("two")
+    assert survey([str(link)]).changed_since(before) == (str(link),)
 
 
 def test_same_size_and_times_do_not_hide_other_content(tmp_path: Path) -> None:
@@ -95,13 +108,9 @@ def test_files_that_come_and_go_are_changes(tmp_path: Path) -> None:
     assert present.changed_since(absent) == absent.changed_since(present) == (str(file),)
 
 
-@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["pipe", "directory"])
-def test_what_is_no_file_is_a_stamp_and_never_blocks(tmp_path: Path, make: object) -> None:
-    assert callable(make)
-    make(tmp_path / "a.yaml")
-    os.chmod(tmp_path / "a.yaml", 0o700)
-    stamps = survey([str(tmp_path / "a.yaml")]).stamps
-    assert not stamps or stamps[str(tmp_path / "a.yaml")].error == errno.EINVAL
+def test_a_pipe_is_no_file_and_never_blocks(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.yaml")
+    assert survey([str(tmp_path / "a.yaml")]).stamps[str(tmp_path / "a.yaml")].error == errno.EINVAL
 
 
 def test_a_change_of_rights_is_a_change(tmp_path: Path) -> None:
