@@ -1,0 +1,281 @@
+"""The routing document -> rules and the fallback policy. Defaults are inherited here, once.
+
+The document has passed its schema; what can only be seen across keys, rules and files is told here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from llmproxyd.config.conditions import ConditionReader, claims_in
+from llmproxyd.config.findings import Findings
+from llmproxyd.config.names import NameReader, place_span
+from llmproxyd.config.places import Path
+from llmproxyd.config.privacy import rank_of
+from llmproxyd.config.providers import parse_duration_at
+from llmproxyd.config.units import parse_count, parse_share
+from llmproxyd.values.failure import FailureKind
+from llmproxyd.values.request import Capability, Overrides
+from llmproxyd.values.snapshot import (
+    DEFAULT_FALLBACK_ON,
+    Deployment,
+    FallbackPolicy,
+    Privacy,
+    RankBy,
+    Requirement,
+    Rule,
+    Stage,
+    Zone,
+)
+
+NO_FALLBACK: Final = FallbackPolicy(on=frozenset(), attempts=1, retry_max=0)
+_OFF: Final = "off"
+_NOT_ACTIONS: Final = frozenset({"name", "when"})
+
+
+@dataclass(frozen=True, slots=True)
+class RuleReader:
+    """What rules are read with. ``fallback``: the file's own policy, which rules inherit from."""
+
+    findings: Findings
+    names: NameReader
+    privacy: Privacy
+    fallback: FallbackPolicy
+
+
+def build_fallback(document: Mapping[str, Any], findings: Findings) -> FallbackPolicy:
+    """The policy for every request; what the file leaves out is as usual."""
+    usual = FallbackPolicy(on=DEFAULT_FALLBACK_ON)
+    return _policy(document.get("fallback") or {}, usual, ("fallback",), findings)
+
+
+def build_rules(document: Mapping[str, Any], reader: RuleReader) -> tuple[Rule, ...]:
+    """All rules, in the order of the stages and, in each, of the file."""
+    rules: list[Rule] = []
+    seen: dict[str, Path] = {}
+    for stage in Stage:
+        for index, row in enumerate((document.get("pipeline") or {}).get(stage) or ()):
+            path: Path = ("pipeline", str(stage), index)
+            _check_name(row["name"], path, seen, reader.findings)
+            _check_company(row, stage, path, reader.findings)
+            rules.append(_rule(row, stage, path, reader))
+    return tuple(rules)
+
+
+def _rule(row: Mapping[str, Any], stage: Stage, path: Path, reader: RuleReader) -> Rule:
+    where = f"rule `{row['name']}`"
+    when = row.get("when")
+    if stage is Stage.PRIVACY:
+        _warn_of_claims(when, (*path, "when"), where, reader.findings)
+    fallback = row.get("fallback")
+    return Rule(
+        name=row["name"],
+        stage=stage,
+        when=ConditionReader(reader.findings, reader.privacy).read(when, (*path, "when")),
+        require=_requirement(row.get("require"), (*path, "require"), where, reader),
+        exclude=_requirement(row.get("exclude"), (*path, "exclude"), where, reader),
+        prefer=_prefer(row.get("prefer", ()), (*path, "prefer"), where, reader),
+        rank_by=RankBy(row["rank_by"]) if "rank_by" in row else None,
+        within=_share(row.get("within"), (*path, "within"), reader.findings),
+        weights=_weights(row.get("weights", {}), (*path, "weights"), where, reader),
+        label=rank_of(row["label"], (*path, "label"), reader.privacy, reader.findings)
+        if "label" in row
+        else None,
+        set=_overrides(row["set"], (*path, "set"), reader.findings) if "set" in row else None,
+        fallback=_rule_fallback(fallback, (*path, "fallback"), reader),
+        fallback_off=fallback == _OFF,
+        reject=row.get("reject"),
+        place=reader.findings.place_of_value((*path, "name")),
+    )
+
+
+# --- what one key alone cannot show -----------------------------------------------------------------------------
+
+
+def _check_name(name: str, path: Path, seen: dict[str, Path], findings: Findings) -> None:
+    at = (*path, "name")
+    if name in seen:
+        first = findings.value(seen[name], "first rule of this name")
+        message = f"two rules are called `{name}`"
+        findings.error("LP205", at, message, "rename one of them", label="again here", secondary=(first,))
+    seen.setdefault(name, at)
+
+
+def _check_company(row: Mapping[str, Any], stage: Stage, path: Path, findings: Findings) -> None:
+    """Keys that mean something only beside others, or in one stage."""
+    for key, fits, message in _COMPANY:
+        if key in row and not fits(row, stage):
+            at = findings.key((*path, key), "does nothing here")
+            findings.error("LP101", at, f"`{key}` of rule `{row['name']}` {message}", "move it, or delete it")
+    if not row.keys() - _NOT_ACTIONS:
+        help_ = "add an action such as `require`, `prefer`, `rank_by` or `reject`"
+        findings.warning("LP303", (*path, "name"), f"rule `{row['name']}` does nothing", help_)
+
+
+_COMPANY: Final[Sequence[tuple[str, Callable[[Mapping[str, Any], Stage], bool], str]]] = (
+    (
+        "within",
+        lambda row, stage: stage is Stage.COST and row.get("rank_by") == RankBy.PRICE,
+        "works only in the cost stage, beside `rank_by: price`",
+    ),
+    (
+        "weights",
+        lambda row, stage: row.get("rank_by") == RankBy.WEIGHT,
+        "works only beside `rank_by: weight`",
+    ),
+    ("label", lambda row, stage: stage is Stage.PRIVACY, "works only in the privacy stage"),
+)
+
+
+def _warn_of_claims(when: Mapping[str, Any] | None, path: Path, where: str, findings: Findings) -> None:
+    for at in claims_in(when, path):
+        findings.warning(
+            "LP402",
+            findings.key(at, "clients say this of themselves"),
+            f"privacy {where} rests on `{at[-1]}`, which any client can set or leave out",
+            "make the strict way the default, and let the claim only loosen what is harmless",
+        )
+
+
+# --- actions ----------------------------------------------------------------------------------------------------
+
+
+def _requirement(
+    row: Mapping[str, Any] | None, path: Path, where: str, reader: RuleReader
+) -> Requirement | None:
+    if row is None:
+        return None
+    ranges = ConditionReader(reader.findings, reader.privacy)
+    bounds = {
+        key: ranges.bounds(key, row[key], (*path, key))
+        for key in ("context_window", "quality", "price")
+        if key in row
+    }
+    return Requirement(
+        zones=tuple(Zone(zone) for _, zone in _items(row, "zone", path)),
+        providers=tuple(
+            reader.names.read_provider(name, at, where) for at, name in _items(row, "provider", path)
+        ),
+        models=tuple(
+            found.canonical
+            for at, name in _items(row, "model", path)
+            if (found := reader.names.read(name, at, where)) is not None
+        ),
+        capabilities=tuple(Capability(name) for _, name in _items(row, "capability", path)),
+        **bounds,
+    )
+
+
+def _items(row: Mapping[str, Any], key: str, path: Path) -> list[tuple[Path, str]]:
+    """One value, or a list of them, each with its path."""
+    value = row.get(key, ())
+    if isinstance(value, str):
+        return [((*path, key), value)]
+    return [((*path, key, index), item) for index, item in enumerate(value)]
+
+
+def _prefer(entries: Sequence[str], path: Path, where: str, reader: RuleReader) -> tuple[str, ...]:
+    found = (
+        reader.names.read(entry, (*path, index), where, provider_too=True)
+        for index, entry in enumerate(entries)
+    )
+    return tuple(meaning.canonical for meaning in found if meaning is not None)
+
+
+def _weights(row: Mapping[str, float], path: Path, where: str, reader: RuleReader) -> dict[str, float]:
+    weights: dict[str, float] = {}
+    for name, weight in row.items():
+        meaning = reader.names.read(name, (*path, name), where, provider_too=True)
+        if meaning is not None:
+            weights[meaning.canonical] = float(weight)
+    if row and not any(row.values()):
+        reader.findings.error(
+            "LP105", path, f"the weights of {where} add up to 0", "give one of them a weight"
+        )
+    return weights
+
+
+def _share(value: Any, path: Path, findings: Findings) -> float | None:
+    if value is None:
+        return None
+    try:
+        return parse_share(value)
+    except ValueError as error:
+        findings.error("LP105", path, str(error))
+        return None
+
+
+def _overrides(row: Mapping[str, Any], path: Path, findings: Findings) -> Overrides:
+    values = dict(row)
+    if "max_tokens" in values:
+        try:
+            values["max_tokens"] = parse_count(values["max_tokens"])
+        except ValueError as error:
+            findings.error("LP105", (*path, "max_tokens"), str(error))
+    if "seed" in values:
+        values["seed"] = int(values["seed"])
+    return Overrides(**values)
+
+
+# --- fallback ---------------------------------------------------------------------------------------------------
+
+
+def _rule_fallback(value: Any, path: Path, reader: RuleReader) -> FallbackPolicy | None:
+    if value is None or value == _OFF:
+        return None
+    return _policy(value, reader.fallback, path, reader.findings)
+
+
+def _policy(value: Any, base: FallbackPolicy, path: Path, findings: Findings) -> FallbackPolicy:
+    if value == _OFF:
+        return NO_FALLBACK
+    retry, at = value.get("retry", {}), (*path, "retry")
+    written: dict[str, Any] = {}
+    if "on" in value:
+        written["on"] = frozenset(FailureKind(kind) for kind in value["on"])
+    if "attempts" in value:
+        written["attempts"] = int(value["attempts"])
+    if "max" in retry:
+        written["retry_max"] = int(retry["max"])
+    durations = (
+        ("deadline_s", value, (*path, "deadline"), 0.001),
+        ("retry_base_s", retry, (*at, "base"), 0.0),
+        ("retry_cap_s", retry, (*at, "cap"), 0.0),
+    )
+    for field_, row, where, least_s in durations:
+        key = where[-1]
+        if key in row:
+            written[field_] = parse_duration_at(
+                findings, where, row[key], what=f"`{key}`", at_least_s=least_s
+            )
+    return replace(base, **written)
+
+
+# --- across both files ------------------------------------------------------------------------------------------
+
+
+def warn_of_missing_prices(
+    rules: Sequence[Rule], deployments: Sequence[Deployment], unpriced: frozenset[str], findings: Findings
+) -> None:
+    """LP501 for deployments without a price while a rule ranks by it. ``unpriced``: names whose price is left open
+    on purpose. ``findings`` are those of providers.yaml."""
+    rule = next((rule for rule in rules if rule.rank_by is RankBy.PRICE), None)
+    if rule is None:
+        return
+    used_by = place_span(rule.place, len(rule.name), "this rule ranks by price")
+    for deployment in deployments:
+        provider = deployment.provider
+        if deployment.price is not None or not provider.enabled or not provider.configured:
+            continue
+        if provider.zone is Zone.LOCAL or provider.discover or deployment.name in unpriced:
+            continue
+        model = deployment.name.removeprefix(f"{provider.name}/")
+        findings.warning(
+            "LP501",
+            place_span(deployment.place, len(model), "no price is known"),
+            f"`{deployment.name}` has no price, but rule `{rule.name}` ranks by price",
+            "add `price: {input: USD, output: USD}` (per million tokens), or `price: unknown` to leave it last",
+            secondary=(used_by,),
+        )
