@@ -217,7 +217,8 @@ class Sampling:
 class Chat:
     """A conversation to be continued. ``effort`` is one of none, minimal, low, medium, high, xhigh, max.
 
-    ``extras`` keeps fields that only one dialect knows, by that dialect; only its adapter reads them.
+    ``extras`` keeps fields that only one dialect knows, by that dialect; only its adapter reads them. ``left_out``: the
+    client's fields that have no canonical form and can be missed, by name; they end as warnings.
     """
 
     messages: tuple[Message, ...]
@@ -232,6 +233,7 @@ class Chat:
     metadata: Mapping[str, str] = field(default_factory=dict)
     service_tier: str | None = None
     extras: Mapping[Dialect, Document] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +257,8 @@ class Request:
 
     ``body`` is what came, byte for byte; ``document`` the same decoded. ``needs`` are the capabilities without which
     an answer would be wrong; ``max_output_tokens`` is None where the client set no bound.
-    ``wants_usage``: in a stream, whether the client asked for the usage frame.
+    ``wants_usage``: in a stream, whether the client asked for the usage frame. ``headers``: those of the client's own
+    headers that its dialect passes on to a provider of the same dialect (lower-case names), never a credential.
     """
 
     operation: Operation
@@ -271,6 +274,7 @@ class Request:
     n: int | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     wants_usage: bool = True
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
