@@ -79,7 +79,7 @@ _ROWS: Final = (
         probe=Probe("/models?limit=1"),
         listing=Probe("/models?limit=1000", lists_models=True),
         headers=MappingProxyType({"anthropic-version": "2023-06-01"}),
-        operations=frozenset({Operation.CHAT, Operation.COUNT_TOKENS}),
+        operations=_TEXT | {Operation.COUNT_TOKENS},
         versioned=True,
     ),
     Preset(

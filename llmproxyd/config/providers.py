@@ -23,11 +23,13 @@ from llmproxyd.config.suggest import closest
 from llmproxyd.config.units import parse_duration_s
 from llmproxyd.values.contracts import Listed
 from llmproxyd.values.secret import Secret
-from llmproxyd.values.snapshot import Auth, Deployment, Privacy, Provider, Timeouts, Zone
+from llmproxyd.values.snapshot import Auth, Deployment, Privacy, Probe, Provider, Timeouts, Zone
 
 DEFAULT_PRIORITY: Final = 100
 DEFAULT_INTERVAL_S: Final = 30.0
 _MIN_INTERVAL_S: Final = 1.0
+_DATED_PROBE: Final = Probe("/openai/models")
+"""Where Azure's older paths, whose base has no path of its own, list what could be deployed."""
 _ANTHROPIC_VERSION: Final = "anthropic-version"
 _AUTH_HEADERS: Final[Mapping[Auth, str]] = {
     Auth.BEARER: "authorization",
@@ -106,6 +108,7 @@ class _ProviderBuilder:
         no_key = self._missing_key(path, preset, secret, headers)
         missing = [f"set {what}" for what in (no_endpoint, no_key) if what]
         discover = self._discovers(row, preset)
+        api_version = self._api_version(path, row, preset)
         return Provider(
             name=name,
             preset=preset.name,
@@ -126,9 +129,9 @@ class _ProviderBuilder:
             timeouts=self._timeouts((*path, "timeouts"), row.get("timeouts", {})),
             health_interval_s=self._interval((*path, "health", "interval"), row.get("health", {})),
             cost_tracking=row.get("cost_tracking", True),
-            api_version=self._api_version(path, row, preset),
+            api_version=api_version,
             quirks=preset.quirks,
-            probe=preset.listing if discover else preset.probe,
+            probe=_DATED_PROBE if api_version else preset.listing if discover else preset.probe,
             identity=f"{name}|{base_url}|{preset.dialect}",
             place=self._findings.place(path),
         )

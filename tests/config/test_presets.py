@@ -4,6 +4,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from llmproxyd.adapters import ADAPTERS
 from llmproxyd.config.endpoints import default_zone, parse_endpoint
 from llmproxyd.config.presets import PRESETS
 from llmproxyd.values.request import Dialect, Operation
@@ -85,6 +86,12 @@ def test_what_a_server_cannot_do_is_neither_among_its_operations_nor_its_quirks(
         if preset.dialect is Dialect.OPENAI_CHAT:
             assert preset.quirks.embeddings is (Operation.EMBEDDING in preset.operations), preset.name
             assert preset.quirks.completions is (Operation.COMPLETION in preset.operations), preset.name
+
+
+def test_nothing_is_offered_that_the_dialect_cannot_say() -> None:
+    for preset in PRESETS.values():
+        adapter = ADAPTERS.get(preset.dialect)
+        assert adapter is None or preset.operations <= adapter.operations, preset.name
 
 
 def test_lightllm_is_spared_what_it_stumbles_over() -> None:

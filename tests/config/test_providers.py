@@ -10,7 +10,7 @@ from llmproxyd.values.contracts import Listed
 from llmproxyd.values.cost import FREE, Price
 from llmproxyd.values.request import Capability, Operation
 from llmproxyd.values.secret import Secret
-from llmproxyd.values.snapshot import Mock, Timeouts, Zone
+from llmproxyd.values.snapshot import Mock, Probe, Timeouts, Zone
 from tests.config.building import (
     build,
     codes_of,
@@ -124,6 +124,7 @@ def test_a_date_as_azure_version_keeps_the_base_without_path(tmp_path: Path) -> 
     )
     provider = provider_of(loaded, "eu")
     assert (provider.base_url, provider.api_version) == ("https://c.openai.azure.com", "2024-10-21")
+    assert provider.probe == Probe("/openai/models")
     deployment = deployment_of(loaded, "eu/gpt-5.6-sol")
     assert (deployment.model, deployment.upstream) == ("gpt-5.6-sol", "my-deployment")
     assert deployment.price == Price(4_000_000_000, 20_000_000_000, 400_000_000, 5_000_000_000)
@@ -397,7 +398,7 @@ def test_a_local_model_is_free_and_any_other_unknown_price_stays_unknown(tmp_pat
         ("vllm", "{id: bge-m3, capabilities: [embeddings]}", {"embedding"}),
         ("vllm", "{id: embedded-assistant, capabilities: [tools]}", {"chat", "completion"}),
         ("tgi", "nomic-embed-text", set()),
-        ("anthropic", "claude-opus-5-5", {"chat", "count_tokens"}),
+        ("anthropic", "claude-opus-5-5", {"chat", "completion", "count_tokens"}),
         ("gemini", "gemini-embedding-2", {"embedding"}),
         ("cohere", "command-a", {"chat"}),
     ],
