@@ -93,9 +93,9 @@ def test_every_surface_reaches_every_provider(mounted: tuple[str, Surface], adap
 @pytest.mark.parametrize(("mounted", "adapter"), PAIRS, ids=PAIR_NAMES)
 def test_every_recorded_answer_reaches_every_client(mounted: tuple[str, Surface], adapter: Adapter) -> None:
     path, surface = mounted
-    folder = adapter.dialect.value
+    folder = adapter.dialect.value.replace("-", "_")
     embeds = surface.operation is Operation.EMBEDDING
-    name = {"openai-chat": "embeddings_response", "ollama-chat": "embed"}[folder] if embeds else "response"
+    name = {"openai_chat": "embeddings_response", "ollama_chat": "embed"}[folder] if embeds else "response"
     answer = adapter.parse_answer(ask(path), wire.whole(folder, name))
     assert isinstance(answer, Vectors if embeds else Answer)
     body = surface.format_answer(answer, ask(path), model="alias", id="ours", created_s=1)
@@ -116,7 +116,7 @@ def test_every_recorded_stream_reaches_every_client_wherever_it_is_cut(
     path, surface = mounted
     request = ask(path, stream=True, stream_options={"include_usage": True})
     for case in STREAMS[adapter.dialect][0]:
-        data = wire.stream(adapter.dialect.value, case)
+        data = wire.stream(adapter.dialect.value.replace("-", "_"), case)
         written = {
             encode(
                 surface, request, wire.decode(lambda: adapter.new_decoder(request), [data[:cut], data[cut:]])

@@ -55,7 +55,7 @@ def test_a_comment_is_a_frame_that_says_nothing() -> None:
 
 @pytest.mark.parametrize("case", ["text", "crlf", "local", "lightllm", "openrouter"])
 def test_frames_are_the_same_wherever_the_bytes_are_cut(case: str) -> None:
-    data = stream("openai-chat", case)
+    data = stream("openai_chat", case)
     whole = frames_of([data])
     assert b"".join(raw for _, _, raw in whole) == data
     for pieces in pieces_of(data):

@@ -76,9 +76,9 @@ def decode(*lines: Any) -> list[Any]:
     return wire.decode(OllamaDecoder, [data])
 
 
-@pytest.mark.parametrize("case", wire.cases("ollama-chat"))
+@pytest.mark.parametrize("case", wire.cases("ollama_chat"))
 def test_a_recording_gives_the_same_events_wherever_it_is_cut(case: str) -> None:
-    data, expected = wire.stream("ollama-chat", case), wire.expected("ollama-chat", case)
+    data, expected = wire.stream("ollama_chat", case), wire.expected("ollama_chat", case)
     for pieces in wire.pieces_of(data):
         assert wire.as_json(wire.decode(OllamaDecoder, pieces)) == expected
 
@@ -256,7 +256,7 @@ def test_tools_that_must_not_be_called_are_not_offered() -> None:
 
 
 def test_a_recorded_answer_is_read() -> None:
-    assert parse_answer(bare(stream=False), wire.whole("ollama-chat", "response")) == Answer(
+    assert parse_answer(bare(stream=False), wire.whole("ollama_chat", "response")) == Answer(
         "",
         "llama3.2:3b",
         (Choice((Text("It is 7 °C in Łódź."),), Finish.STOP, "stop"),),
@@ -266,7 +266,7 @@ def test_a_recorded_answer_is_read() -> None:
 
 
 def test_recorded_embeddings_are_read() -> None:
-    answer = parse_answer(bare(Operation.EMBEDDING, stream=False), wire.whole("ollama-chat", "embed"))
+    answer = parse_answer(bare(Operation.EMBEDDING, stream=False), wire.whole("ollama_chat", "embed"))
     assert answer == Vectors("nomic-embed-text", ((0.5, -0.25), (1.0, 0.125)), Usage(8))
 
 
@@ -335,7 +335,7 @@ def test_a_probe_asks_for_the_version_or_the_models() -> None:
 
 
 def test_models_are_listed_with_what_they_can_do() -> None:
-    assert parse_models(wire.whole("ollama-chat", "tags")) == (
+    assert parse_models(wire.whole("ollama_chat", "tags")) == (
         Listed("llama3.2:3b", capabilities=frozenset({"tools"})),
     )
     entries = [

@@ -26,7 +26,7 @@ def parts_of(message: dict[str, Any]) -> tuple[Part, ...]:
 
 
 def test_a_recorded_answer_is_read() -> None:
-    assert parse(wire.whole("openai-chat", "response")) == Answer(
+    assert parse(wire.whole("openai_chat", "response")) == Answer(
         "chatcmpl-fx1",
         "gpt-6-sol",
         (Choice((Text("It is 7 °C in Łódź. 🌧"),), Finish.STOP, "stop"),),
@@ -36,7 +36,7 @@ def test_a_recorded_answer_is_read() -> None:
 
 
 def test_recorded_tool_calls_are_read() -> None:
-    answer = parse(wire.whole("openai-chat", "response_tools"))
+    answer = parse(wire.whole("openai_chat", "response_tools"))
     assert isinstance(answer, Answer)
     assert answer.choices[0] == Choice(
         (
@@ -49,7 +49,7 @@ def test_recorded_tool_calls_are_read() -> None:
 
 
 def test_a_recorded_gateways_answer_keeps_thought_cost_and_the_native_reason() -> None:
-    answer = parse(wire.whole("openai-chat", "openrouter_response"))
+    answer = parse(wire.whole("openai_chat", "openrouter_response"))
     assert isinstance(answer, Answer)
     thinking = Thinking("Hm.", "EqQB", origin=Dialect.ANTHROPIC_MESSAGES)
     assert answer.choices[0] == Choice((thinking, Text("It is 7 °C in Łódź.")), Finish.STOP, "end_turn")
@@ -57,13 +57,13 @@ def test_a_recorded_gateways_answer_keeps_thought_cost_and_the_native_reason() -
 
 
 def test_a_recorded_completion_is_read_by_its_text() -> None:
-    answer = parse(wire.whole("openai-chat", "completions_response"), Operation.COMPLETION)
+    answer = parse(wire.whole("openai_chat", "completions_response"), Operation.COMPLETION)
     assert isinstance(answer, Answer)
     assert answer.choices == (Choice((Text(" world"),), Finish.STOP, "stop"),)
 
 
 def test_recorded_embeddings_in_base64_are_read() -> None:
-    answer = parse(wire.whole("openai-chat", "embeddings_response"), Operation.EMBEDDING)
+    answer = parse(wire.whole("openai_chat", "embeddings_response"), Operation.EMBEDDING)
     assert answer == Vectors("text-embedding-3-small", ((0.5, -0.25), (1.0, 0.125)), Usage(2))
 
 

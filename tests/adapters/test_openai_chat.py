@@ -136,7 +136,7 @@ def test_a_probe_is_a_free_get() -> None:
 
 
 def test_models_are_listed_with_what_servers_say_of_them() -> None:
-    assert parse_models(wire.whole("openai-chat", "models")) == (
+    assert parse_models(wire.whole("openai_chat", "models")) == (
         Listed("gpt-6-sol"),
         Listed("text-embedding-3-small", embeds=True),
     )

@@ -34,7 +34,7 @@ def out(progress: list[Progress]) -> bytes:
 
 @pytest.mark.parametrize("case", FINISHED)
 def test_what_comes_in_goes_out_byte_for_byte_wherever_it_is_cut(case: str) -> None:
-    data = wire.stream("openai-chat", case)
+    data = wire.stream("openai_chat", case)
     for pieces in wire.pieces_of(data):
         progress = relay(*pieces)
         assert out(progress) == data
@@ -47,7 +47,7 @@ def test_what_comes_in_goes_out_byte_for_byte_wherever_it_is_cut(case: str) -> N
 def test_changes_are_the_same_wherever_the_bytes_are_cut(
     case: str, echo: str | None, keep_usage: bool
 ) -> None:
-    data = wire.stream("openai-chat", case)
+    data = wire.stream("openai_chat", case)
     whole = out(relay(data, echo=echo, keep_usage=keep_usage))
     for cut in range(1, len(data)):
         assert out(relay(data[:cut], data[cut:], echo=echo, keep_usage=keep_usage)) == whole
@@ -55,7 +55,7 @@ def test_changes_are_the_same_wherever_the_bytes_are_cut(
 
 @pytest.mark.parametrize(("case", "model"), [("text", b'"gpt-6-sol"'), ("crlf", b'"m"'), ("legacy", b'"m"')])
 def test_only_the_models_name_is_replaced(case: str, model: bytes) -> None:
-    data = wire.stream("openai-chat", case)
+    data = wire.stream("openai_chat", case)
     changed = out(relay(data, echo="team/alias"))
     assert changed == data.replace(model, b'"team/alias"')
     assert changed != data
@@ -76,7 +76,7 @@ def test_a_name_that_needs_escaping_is_escaped() -> None:
 
 @pytest.mark.parametrize("case", ["text", "openrouter", "tools", "legacy"])
 def test_the_usage_frame_that_only_we_asked_for_is_dropped_and_nothing_else(case: str) -> None:
-    data = wire.stream("openai-chat", case)
+    data = wire.stream("openai_chat", case)
     progress = relay(data, keep_usage=False)
     *_, usage_frame, _ = [frame + b"\n\n" for frame in data.split(b"\n\n") if frame]
     assert b"prompt_tokens" in usage_frame
@@ -137,7 +137,7 @@ def test_an_error_before_any_content_leaves_nothing_to_send() -> None:
 
 @pytest.mark.parametrize("case", ["error", "openrouter_error"])
 def test_an_error_after_content_comes_with_what_was_before_it(case: str) -> None:
-    data = wire.stream("openai-chat", case)
+    data = wire.stream("openai_chat", case)
     for pieces in wire.pieces_of(data):
         progress = relay(*pieces)
         failures = [piece.failure for piece in progress if piece.failure]
@@ -208,17 +208,17 @@ def test_a_frame_without_end_is_a_failure() -> None:
     "name", ["response", "response_tools", "completions_response", "embeddings_response"]
 )
 def test_a_whole_answer_passes_with_only_the_name_replaced(name: str) -> None:
-    body = wire.whole("openai-chat", name)
+    body = wire.whole("openai_chat", name)
     model = json.dumps(json.loads(body)["model"]).encode()
     assert inspect_answer(body, None).body == body
     assert inspect_answer(body, "alias").body == body.replace(model, b'"alias"')
 
 
 def test_usage_and_reason_of_a_whole_answer_are_seen() -> None:
-    seen = inspect_answer(wire.whole("openai-chat", "response_tools"), None)
+    seen = inspect_answer(wire.whole("openai_chat", "response_tools"), None)
     assert (seen.finish, seen.failure) == (Finish.TOOL_CALLS, None)
     assert seen.usage == Usage(120, 14, cache_read_tokens=64)
-    assert inspect_answer(wire.whole("openai-chat", "embeddings_response"), None).usage == Usage(2)
+    assert inspect_answer(wire.whole("openai_chat", "embeddings_response"), None).usage == Usage(2)
 
 
 @pytest.mark.parametrize(

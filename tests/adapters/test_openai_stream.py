@@ -49,9 +49,9 @@ def failure_of(events: list[Event]) -> Failed:
     return last
 
 
-@pytest.mark.parametrize("case", wire.cases("openai-chat"))
+@pytest.mark.parametrize("case", wire.cases("openai_chat"))
 def test_a_recording_gives_the_same_events_wherever_it_is_cut(case: str) -> None:
-    data, expected = wire.stream("openai-chat", case), wire.expected("openai-chat", case)
+    data, expected = wire.stream("openai_chat", case), wire.expected("openai_chat", case)
     for pieces in wire.pieces_of(data):
         assert wire.as_json(wire.decode(lambda: new_decoder(bare()), pieces)) == expected
 

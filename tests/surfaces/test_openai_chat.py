@@ -173,7 +173,7 @@ def test_a_body_that_is_no_json_object_is_refused(body: bytes) -> None:
 
 
 def test_a_recorded_request_is_taken_apart() -> None:
-    request = SURFACE.parse_request({}, wire.whole("openai-chat", "request"), "/")
+    request = SURFACE.parse_request({}, wire.whole("openai_chat", "request"), "/")
     chat = parse_content(request)
     image = chat.messages[1].parts[1]
     assert isinstance(image, Image)

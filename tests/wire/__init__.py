@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 
 
 def whole(dialect: str, name: str) -> bytes:
-    """A recorded body, e.g. ``whole("openai-chat", "response")``."""
+    """A recorded body, e.g. ``whole("openai_chat", "response")``."""
     return (HERE / dialect / "whole" / f"{name}.json").read_bytes()
 
 
