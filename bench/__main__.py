@@ -92,6 +92,8 @@ def process(*command: str, cwd: Path = ROOT) -> Iterator[subprocess.Popen[bytes]
     running = subprocess.Popen(command, cwd=cwd, env=environ, stderr=subprocess.DEVNULL)
     try:
         yield running
+        if running.poll() is not None:
+            raise SystemExit(f"{' '.join(command[:4])} … ended by itself with status {running.returncode}")
     finally:
         running.terminate()
         running.wait(10)
@@ -127,6 +129,14 @@ def daemon_command(directory: Path) -> tuple[str, ...]:
         "--log-format",
         "json",
     )
+
+
+def refuse_if_taken() -> None:
+    """Somebody else on one of our ports would be measured in our place."""
+    for name, port in PORTS.items():
+        with socket.socket() as wire:
+            if wire.connect_ex(("127.0.0.1", port)) == 0:
+                raise SystemExit(f"port {port} (for {name}) is taken: stop what listens there")
 
 
 def start_parties(stack: ExitStack, directory: Path) -> list[Party]:
@@ -240,6 +250,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=4000, help="per round and party")
     parser.add_argument("--streams", type=int, default=60, help="per round and party")
     options = parser.parse_args()
+    refuse_if_taken()
     print(f"Python {platform.python_version()}, {os.cpu_count()} CPUs, {platform.platform()}")
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         directory = Path(name)

@@ -34,7 +34,7 @@ from llmproxyd.reload import Reloader
 from llmproxyd.routing.compile import compile_routes
 from llmproxyd.routing.estimate import estimate_tokens
 from llmproxyd.server.admission import Admission, allowed_hosts
-from llmproxyd.server.exchange_log import log_exchange
+from llmproxyd.server.exchange_log import ExchangeLog
 from llmproxyd.server.handler import Handler
 from llmproxyd.server.listen import CannotListen, Listener, adopt, bind, remove, start
 from llmproxyd.server.metrics import Counters
@@ -111,7 +111,8 @@ class _Daemon:
             clock=time.monotonic,
             wall=time.time,
         )
-        account = Account(self._registry, wall=time.time, sinks=(self._counters.exchange, log_exchange))
+        self._exchange_log = ExchangeLog(time.time)
+        account = Account(self._registry, wall=time.time, sinks=(self._counters.exchange, self._exchange_log))
         self._handler = Handler(
             in_force=self._in_force,
             registry=self._registry,
@@ -308,6 +309,7 @@ class _Daemon:
         left = self._web.count
         await server.shutdown(_FAST_STOP_S if left else 0.1)
         await self._reloader.close()
+        self._exchange_log.flush()
         _log.info("stopped", cut=left)
 
 

@@ -35,11 +35,14 @@ def decode(data: bytes | str) -> Any:
         return _decode(data)
     except msgspec.DecodeError as first:
         try:
-            return json.loads(data, parse_constant=_refuse)
+            # As text: given bytes, the standard library would guess at other encodings.
+            return json.loads(data if isinstance(data, str) else data.decode(), parse_constant=_refuse)
         except JSONError:
             raise
         except RecursionError:
             raise JSONError("nested too deeply") from None
+        except UnicodeDecodeError:
+            raise JSONError("not valid UTF-8") from None
         except ValueError:
             raise JSONError(str(first)) from None
     except RecursionError:

@@ -208,4 +208,5 @@ ADAPTER = Adapter(
     parse_models=parse_models,
     new_relay=new_relay,
     inspect_answer=inspect_answer,
+    passes_verbatim=passes_verbatim,
 )

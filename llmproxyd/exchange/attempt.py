@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 
+from llmproxyd.exchange.alarm import Alarm
 from llmproxyd.exchange.lane import Lane
 from llmproxyd.exchange.upstream import (
     MAX_ERROR_BYTES,
@@ -62,7 +63,7 @@ class RunningAttempt:
         timeouts = self.deployment.provider.timeouts
         own_limit_s = self.started_s + (timeouts.first_token_s if self.call.stream else timeouts.total_s)
         try:
-            async with asyncio.timeout_at(min(own_limit_s, deadline_s)):
+            with Alarm(min(own_limit_s, deadline_s)):
                 self._reply = await upstream.send(self.call, self.deployment)
                 await self._until_commit(self._reply)
         except TimeoutError:
@@ -118,16 +119,15 @@ class RunningAttempt:
             return
         stall_s = self.deployment.provider.timeouts.stall_s
         end_s = self.started_s + self.deployment.provider.timeouts.total_s
-        alarm = asyncio.timeout_at(None)
         content_s = self._clock()
         try:
-            async with alarm:
+            with Alarm(None) as alarm:
                 while not self.complete:
-                    alarm.reschedule(min(content_s + stall_s, end_s))
+                    alarm.set(min(content_s + stall_s, end_s))
                     data = await reply.read()
                     progress = self.lane.feed(data) if data else self.lane.close()
                     # The timer guards against a silent provider, not a slow client: it rests while we write.
-                    alarm.reschedule(None)
+                    alarm.set(None)
                     self.usage = progress.usage or self.usage
                     self.finish = progress.finish or self.finish
                     if progress.out:
@@ -142,7 +142,7 @@ class RunningAttempt:
 
     async def drain(self) -> None:
         """After the dialect's own end: read what little may follow, so that the connection can serve again."""
-        if self._reply is None or not self.complete:
+        if self._reply is None or not self.complete or self._reply.ended:
             return
         try:
             async with asyncio.timeout(_DRAIN_S):

@@ -75,10 +75,12 @@ class Lane(Protocol):
 
 def choose_lane(voice: Voice, adapter: Adapter, deployment: Deployment) -> Lane:
     """Verbatim wherever the dialects agree and the server takes bodies as they are."""
-    same = voice.surface.dialect is adapter.dialect and deployment.provider.quirks.verbatim
-    if same and adapter.splice_call and adapter.new_relay and adapter.inspect_answer:
-        return VerbatimLane(voice, adapter, deployment)
-    return TranslatedLane(voice, adapter)
+    able = adapter.splice_call and adapter.new_relay and adapter.inspect_answer
+    if voice.surface.dialect is not adapter.dialect or not able:
+        return TranslatedLane(voice, adapter)
+    if not adapter.passes_verbatim(voice.request, deployment.provider):
+        return TranslatedLane(voice, adapter)
+    return VerbatimLane(voice, adapter, deployment)
 
 
 class VerbatimLane:

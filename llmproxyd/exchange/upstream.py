@@ -55,6 +55,11 @@ class Reply(Protocol):
         """Everything that is left. Raises AttemptFailed (`bad_answer`) beyond the limit."""
         ...
 
+    @property
+    def ended(self) -> bool:
+        """The body was read to its end."""
+        ...
+
     def close(self) -> None:
         """Done: the connection is reused if the body was read to its end, else cut at once."""
         ...
@@ -96,6 +101,10 @@ class _HttpReply:
                 raise AttemptFailed(_too_long(self._provider, limit_bytes))
             pieces.append(data)
         return b"".join(pieces)
+
+    @property
+    def ended(self) -> bool:
+        return self._response.content.at_eof()
 
     def close(self) -> None:
         if self._done is None:
@@ -253,6 +262,10 @@ class _MockReply:
         while data := await self.read():
             pieces.append(data)
         return b"".join(pieces)
+
+    @property
+    def ended(self) -> bool:
+        return self._sent >= len(self.chunks)
 
     def close(self) -> None:
         self.chunks = []

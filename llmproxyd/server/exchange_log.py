@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from llmproxyd import logs
 from llmproxyd.exchange.account import AttemptRecord, Ending, ExchangeRecord
 from llmproxyd.values.failure import Failure, Fault
 
-_log = logs.get_logger("exchange")
+_GATHER_S = 0.05
 
 
-def log_exchange(record: ExchangeRecord) -> None:
-    """Failures of providers are warnings, bugs errors; what the caller did wrong is merely noted."""
-    fields = _fields(record)
+class ExchangeLog:
+    """A sink of ``Account``. What is to be told is taken down at once, the lines are made in batches on the loop."""
+
+    def __init__(self, wall: Callable[[], float]) -> None:
+        self._wall = wall
+        self._rows: list[tuple[str, float, dict[str, Any]]] = []
+
+    def __call__(self, record: ExchangeRecord) -> None:
+        if not self._rows:
+            asyncio.get_running_loop().call_later(_GATHER_S, self.flush)
+        self._rows.append((_level(record), self._wall(), _fields(record)))
+
+    def flush(self) -> None:
+        rows, self._rows = self._rows, []
+        logs.write_rows(rows)
+
+
+def _level(record: ExchangeRecord) -> str:
+    """Failures of providers are warnings; what the caller did wrong is merely noted."""
     if record.ending in (Ending.SERVED, Ending.CANCELLED):
-        _log.info("exchange", **fields)
-    elif record.status >= 500 or record.ending is Ending.CUT:
-        _log.warning("exchange", **fields)
-    else:
-        _log.info("exchange", **fields)
+        return "info"
+    return "warning" if record.status >= 500 or record.ending is Ending.CUT else "info"
 
 
 def _fields(record: ExchangeRecord) -> dict[str, Any]:
     fields: dict[str, Any] = {
+        "event": "exchange",
         "request_id": record.request_id,
         "generation": record.generation,
         "surface": record.surface,
@@ -54,6 +70,7 @@ def _fields(record: ExchangeRecord) -> dict[str, Any]:
     if len(record.attempts) > 1 or record.failure is not None:
         fields["attempts"] = [_attempt(attempt) for attempt in record.attempts]
     fields.update(record.claims)
+    fields["logger"] = "exchange"
     return fields
 
 

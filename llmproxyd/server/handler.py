@@ -21,7 +21,7 @@ from llmproxyd.in_force import Generation, InForce
 from llmproxyd.routing.decide import decide
 from llmproxyd.server.admission import check_json
 from llmproxyd.server.ids import new_request_id
-from llmproxyd.server.question import CLAIMS, build_question, read_deadline_s
+from llmproxyd.server.question import build_question, claims_of, read_deadline_s
 from llmproxyd.server.reply import Response, send
 from llmproxyd.state.registry import Registry
 from llmproxyd.values.contracts import Adapter, BadRequest, Encoder, Surface
@@ -88,12 +88,7 @@ class Handler:
     ) -> web.StreamResponse:
         request = await self._understand(http, surface)
         record.request = request
-        record.claims = tuple(
-            (name, http.headers["x-llmproxyd-" + name])
-            for name in CLAIMS
-            if "x-llmproxyd-" + name in http.headers
-        )
-        plan = self._decide(http, surface, request, generation)
+        plan = self._decide(http, surface, request, generation, record)
         record.label = plan.label
         voice = Voice(request, surface, request.model, record.request_id, int(self._wall()))
         exchange = Exchange(
@@ -123,7 +118,12 @@ class Handler:
             raise ExchangeFailed(bad.failure) from None
 
     def _decide(
-        self, http: web.BaseRequest, surface: Surface, request: Request, generation: Generation
+        self,
+        http: web.BaseRequest,
+        surface: Surface,
+        request: Request,
+        generation: Generation,
+        record: ExchangeRecord,
     ) -> Plan:
         routes = generation.routes
         target = routes.resolve(request.model)
@@ -136,6 +136,7 @@ class Handler:
                 now_s=self._wall(),
                 turn=self._registry.next_turn(),
             )
+            record.claims = claims_of(question)
             plan = decide(question, routes, readings)
             deadline_s = read_deadline_s(http.headers)
         except BadRequest as bad:

@@ -14,8 +14,6 @@ _PRIORITIES = {priority.value: priority for priority in Priority}
 _DEADLINE = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)?")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, None: 1.0}
 
-CLAIMS = ("project", "user", "task", "label")
-
 
 def read_claim(headers: Mapping[str, str], name: str) -> str | None:
     """The claim ``x-llmproxyd-NAME``; None if nobody makes it. Raises BadRequest for what cannot be a name."""
@@ -56,6 +54,12 @@ def read_deadline_s(headers: Mapping[str, str]) -> float | None:
             param="x-llmproxyd-deadline",
         )
     return seconds
+
+
+def claims_of(question: Question) -> tuple[tuple[str, str], ...]:
+    """What the caller said of itself, for the log."""
+    claims = (("project", question.project), ("user", question.user), ("task", question.task))
+    return tuple((name, value) for name, value in claims if value is not None)
 
 
 def build_question(

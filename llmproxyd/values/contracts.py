@@ -175,6 +175,8 @@ class Adapter:
     new_relay: NewRelay | None = None
     inspect_answer: Callable[[bytes, str | None], Inspected] | None = None
     """(body, echo) -> Inspected"""
+    passes_verbatim: Callable[[Request, Provider], bool] = lambda request, provider: provider.quirks.verbatim
+    """Asked only where the dialects agree: whether this server takes this body as it is."""
 
 
 class BadRequest(Exception):  # noqa: N818 - a verdict on the caller's input
