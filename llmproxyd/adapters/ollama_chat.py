@@ -13,6 +13,7 @@ from llmproxyd import jsontext
 from llmproxyd.adapters.calls import format_get, format_post
 from llmproxyd.adapters.failures import bad_answer, failure_of_error, parse_failure
 from llmproxyd.adapters.ollama_format import format_chat, format_embed, format_generate
+from llmproxyd.adapters.ollama_relay import inspect_answer, new_relay, splice_call
 from llmproxyd.adapters.openai_answer import parse_vector
 from llmproxyd.adapters.openai_format import prompt_of
 from llmproxyd.adapters.tool_deltas import arguments_text, invent_tool_id
@@ -256,9 +257,12 @@ ADAPTER = Adapter(
     dialect=Dialect.OLLAMA_CHAT,
     operations=frozenset({Operation.CHAT, Operation.COMPLETION, Operation.EMBEDDING}),
     format_call=format_call,
+    splice_call=splice_call,
     parse_answer=parse_answer,
     new_decoder=new_decoder,
     parse_failure=parse_failure,
     format_probe=format_probe,
     parse_models=parse_models,
+    new_relay=new_relay,
+    inspect_answer=inspect_answer,
 )

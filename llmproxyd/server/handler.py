@@ -22,7 +22,7 @@ from llmproxyd.routing.decide import decide
 from llmproxyd.server.admission import check_json
 from llmproxyd.server.ids import new_request_id
 from llmproxyd.server.question import build_question, claims_of, read_deadline_s
-from llmproxyd.server.reply import Response, send
+from llmproxyd.server.reply import Response, Written, send
 from llmproxyd.state.registry import Registry
 from llmproxyd.values.contracts import Adapter, BadRequest, Encoder, Surface
 from llmproxyd.values.cost import NANOS_PER_USD
@@ -147,7 +147,7 @@ class Handler:
 
     async def _refuse(
         self, http: web.BaseRequest, surface: Surface, record: ExchangeRecord, failure: Failure
-    ) -> Response:
+    ) -> Written:
         record.failure = failure
         record.status = failure.client_status
         return await send(
@@ -237,7 +237,7 @@ class _Answer:
         self._admitted_s = admitted_s
         self._ping_after_s = ping_after_s
 
-    async def whole(self) -> Response:
+    async def whole(self) -> Written:
         running = await self._exchange.commit()
         headers = self._headers(running)
         record = self._record

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from email.utils import formatdate
+from functools import lru_cache
+from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
@@ -13,6 +17,14 @@ from llmproxyd import jsontext
 JSON_TYPE = "application/json"
 LAST = "llmproxyd.last"
 """Set on a request whose answer is the last of its connection: we are going away."""
+
+
+_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}" for status in HTTPStatus}
+
+
+@lru_cache(maxsize=4)
+def _http_date(now_s: int) -> str:
+    return formatdate(now_s, usegmt=True)
 
 
 class Response(web.StreamResponse):
@@ -26,6 +38,15 @@ class Response(web.StreamResponse):
         return await super().prepare(request)
 
 
+class Written(web.StreamResponse):
+    """An answer that is on the wire already. aiohttp is told what it still needs to know: nothing is left to write."""
+
+    def __init__(self, status: int, *, keep_alive: bool) -> None:
+        self._status = status
+        self._keep_alive = keep_alive
+        self._eof_sent = True
+
+
 async def send(
     http: web.BaseRequest,
     status: int,
@@ -34,25 +55,35 @@ async def send(
     *,
     content_type: str = JSON_TYPE,
     close: bool = False,
-) -> Response:
-    """A whole answer."""
-    response = Response(status=status, headers=headers)
-    response.headers["Content-Type"] = content_type
-    response.headers["Server"] = "llmproxyd"
-    response.content_length = len(body)
-    if close:
-        response.force_close()
-    await response.prepare(http)
-    await response.write_eof(b"" if http.method == "HEAD" else body)
-    return response
+) -> Written:
+    """A whole answer, head and body in one write. Raises ConnectionError if the client is gone."""
+    transport = http.transport
+    if transport is None or transport.is_closing():
+        raise ConnectionResetError("the client is gone")
+    keep_alive = http.keep_alive and not close and LAST not in http
+    lines = [
+        _STATUS_LINES[status],
+        *[f"{name}: {value}" for name, value in headers.items()],
+        f"Content-Type: {content_type}",
+        f"Content-Length: {len(body)}",
+        f"Date: {_http_date(int(time.time()))}",
+        "Server: llmproxyd",
+        "Connection: keep-alive" if keep_alive else "Connection: close",
+    ]
+    head = "\r\n".join(lines)
+    if head.count("\n") != len(lines) - 1 or head.count("\r") != len(lines) - 1:
+        raise ValueError("a header would break out of its line")
+    transport.write(b"%b\r\n\r\n%b" % (head.encode(), b"" if http.method == "HEAD" else body))
+    await http.writer.drain()
+    return Written(status, keep_alive=keep_alive)
 
 
-async def send_json(http: web.BaseRequest, status: int, value: Any) -> Response:
+async def send_json(http: web.BaseRequest, status: int, value: Any) -> Written:
     """A value of our own interfaces (admin, health), never cached."""
     return await send(http, status, jsontext.encode(value) + b"\n", {"Cache-Control": "no-store"})
 
 
-async def send_text(http: web.BaseRequest, status: int, text: str) -> Response:
+async def send_text(http: web.BaseRequest, status: int, text: str) -> Written:
     return await send(
         http,
         status,

@@ -18,7 +18,7 @@ from llmproxyd.server import admin
 from llmproxyd.server.handler import read_body
 from llmproxyd.server.metrics import CONTENT_TYPE, Counters, Scrape
 from llmproxyd.server.peer import peer_of
-from llmproxyd.server.reply import Response, send, send_json, send_text
+from llmproxyd.server.reply import Written, send, send_json, send_text
 from llmproxyd.server.web import View
 from llmproxyd.state.registry import Registry
 from llmproxyd.surfaces.openai_models import format_model, format_models
@@ -55,13 +55,13 @@ class Views:
 
     # --- health ---------------------------------------------------------------------------------------------
 
-    async def alive(self, http: web.BaseRequest) -> Response:
+    async def alive(self, http: web.BaseRequest) -> Written:
         return await send_text(http, 200, "ok\n")
 
-    async def root(self, http: web.BaseRequest) -> Response:
+    async def root(self, http: web.BaseRequest) -> Written:
         return await send_text(http, 200, "llmproxyd\n")
 
-    async def readiness(self, http: web.BaseRequest) -> Response:
+    async def readiness(self, http: web.BaseRequest) -> Written:
         """200 while serving, the old configuration included; 503 once draining. ``?verbose`` says more."""
         status = 200 if self.ready else 503
         word = "ready" if self.ready else "draining"
@@ -73,7 +73,7 @@ class Views:
             told.append("the files on disk are rejected; see `llmproxyd check`")
         return await send_text(http, status, "\n".join(told) + "\n")
 
-    async def metrics(self, http: web.BaseRequest) -> Response:
+    async def metrics(self, http: web.BaseRequest) -> Written:
         if not self._metrics_open and not self._may_administer(http):
             return await self._forbid(http)
         snapshot = self._in_force.current.snapshot
@@ -90,7 +90,7 @@ class Views:
 
     # --- models ---------------------------------------------------------------------------------------------
 
-    async def models(self, http: web.BaseRequest) -> Response:
+    async def models(self, http: web.BaseRequest) -> Written:
         generation = self._in_force.current
         body = format_models(generation.routes.listed_names(), int(generation.since_s))
         return await send(http, 200, body, {"Cache-Control": "no-store"})
@@ -135,7 +135,7 @@ class Views:
             given.strip().encode(), self._admin_token.encode()
         )
 
-    async def _forbid(self, http: web.BaseRequest) -> Response:
+    async def _forbid(self, http: web.BaseRequest) -> Written:
         message = (
             "Only the daemon's own user and root may do this: over the Unix socket, "
             "or with the token in the state directory as `Authorization: Bearer`."
@@ -143,16 +143,16 @@ class Views:
         error = {"error": {"message": message, "type": "permission_error", "code": "forbidden"}}
         return await send_json(http, 403, error)
 
-    async def config(self, http: web.BaseRequest) -> Response:
+    async def config(self, http: web.BaseRequest) -> Written:
         return await send_json(
             http, 200, admin.config_status(self._in_force, watch_mode=self._in_force.watch_mode)
         )
 
-    async def providers(self, http: web.BaseRequest) -> Response:
+    async def providers(self, http: web.BaseRequest) -> Written:
         snapshot = self._in_force.current.snapshot
         return await send_json(http, 200, admin.providers_status(self._registry.report(snapshot), snapshot))
 
-    async def reload(self, http: web.BaseRequest) -> Response:
+    async def reload(self, http: web.BaseRequest) -> Written:
         """``{"wait": bool, "token": str}``, both optional. 200 with the verdict, or 202 at once."""
         try:
             body = await read_body(http, _ADMIN_BODY_BYTES)
@@ -179,7 +179,7 @@ class Views:
         verdict = await asyncio.shield(running)
         return await send_json(http, 200, admin.reload_result(verdict))
 
-    async def _bad(self, http: web.BaseRequest, message: str) -> Response:
+    async def _bad(self, http: web.BaseRequest, message: str) -> Written:
         error = {"error": {"message": message, "type": "invalid_request_error", "code": "bad_request"}}
         return await send_json(http, 400, error)
 

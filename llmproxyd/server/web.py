@@ -20,7 +20,7 @@ from llmproxyd.logs import get_logger
 from llmproxyd.server.admission import Admission, Refusal
 from llmproxyd.server.ids import new_request_id
 from llmproxyd.server.peer import is_local
-from llmproxyd.server.reply import LAST, Response, send
+from llmproxyd.server.reply import LAST, Written, send
 from llmproxyd.values.contracts import Surface
 from llmproxyd.values.failure import Failure, FailureKind
 
@@ -145,7 +145,7 @@ class Web:
         message = f"Nothing is served at {path[:200]}."
         return Refusal(404, Failure(FailureKind.NOT_FOUND, message, code="unknown_path"), False)
 
-    async def _turn_away(self, http: web.BaseRequest, path: str, refusal: Refusal) -> Response:
+    async def _turn_away(self, http: web.BaseRequest, path: str, refusal: Refusal) -> Written:
         request_id = new_request_id()
         headers = {"x-request-id": request_id, "Cache-Control": "no-store"}
         if refusal.status == 405:
@@ -154,7 +154,7 @@ class Web:
         close = refusal.close or not http.content.is_eof()
         return await send(http, refusal.status, body, headers, close=close)
 
-    async def _crashed(self, http: web.BaseRequest, path: str, request_id: str) -> Response:
+    async def _crashed(self, http: web.BaseRequest, path: str, request_id: str) -> Written:
         """A bug. The client learns that it was ours, and the id that finds it in the log; never the traceback."""
         if http.task.cancelling():
             raise asyncio.CancelledError

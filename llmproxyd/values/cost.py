@@ -13,7 +13,8 @@ class Usage:
 
     ``input_tokens`` is everything the model read, cache reads and writes included; ``output_tokens`` everything it
     wrote, reasoning included. The others are shares of those two. ``cost_nanos``: what the provider itself charged,
-    where it says so. ``estimated``: counted by us because the provider said nothing.
+    where it says so. ``estimated``: counted by us because the provider said nothing. ``billed``: the (input, output)
+    tokens that are charged, where the provider counts those apart from the tokens it used.
     """
 
     input_tokens: int = 0
@@ -26,6 +27,7 @@ class Usage:
     output_audio_tokens: int = 0
     cost_nanos: int | None = None
     estimated: bool = False
+    billed: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,9 @@ FREE = Price(0, 0)
 
 def cost_of(usage: Usage, price: Price) -> int:
     """Nano-dollars for ``usage`` at ``price``. Shares are charged once, at their own rate; rounded half up, once."""
+    if usage.billed is not None:
+        billed_input, billed_output = usage.billed
+        return (billed_input * price.input + billed_output * price.output + 500_000) // 1_000_000
     read, write, write_1h = usage.cache_read_tokens, usage.cache_write_tokens, usage.cache_write_1h_tokens
     plain = max(0, usage.input_tokens - read - write - write_1h)
     cache_write = price.input if price.cache_write is None else price.cache_write
