@@ -12,13 +12,16 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import aiohttp
-from yarl import URL
+from aiohttp.connector import Connection
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_parser import RawResponseMessage
+from aiohttp.streams import StreamReader
 
-from llmproxyd import __version__
 from llmproxyd.adapters.mock import mock_answer
+from llmproxyd.exchange.pool import Pool
 from llmproxyd.values.contracts import Call
 from llmproxyd.values.failure import Failure, FailureKind
 from llmproxyd.values.snapshot import Deployment, Mock, Provider, Snapshot, Zone
@@ -30,7 +33,9 @@ MAX_ERROR_BYTES = 256 * 1024
 # Servers close idle connections on their own; one that goes away just when it is used costs an attempt. Small
 # servers (uvicorn) wait 5 s, the big providers at least a minute.
 _IDLE_S = {Zone.LOCAL: 4.0, Zone.PRIVATE: 20.0, Zone.EXTERNAL: 30.0}
-_USER_AGENT = f"llmproxyd/{__version__}"
+
+
+_PoolKey: TypeAlias = tuple[str, float]
 
 
 class AttemptFailed(Exception):  # noqa: N818 - a normal outcome of one attempt, caught where it is started
@@ -65,34 +70,33 @@ class Reply(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class _Pool:
-    session: aiohttp.ClientSession
-    in_use: int = 0
-    retired: bool = False
-
-
 class _HttpReply:
-    __slots__ = ("_done", "_provider", "_response", "headers", "status")
+    __slots__ = ("_connection", "_done", "_payload", "_provider", "headers", "status")
 
     def __init__(
-        self, response: aiohttp.ClientResponse, provider: Provider, done: Callable[[], None]
+        self,
+        connection: Connection,
+        message: RawResponseMessage,
+        payload: StreamReader,
+        provider: Provider,
+        done: Callable[[], None],
     ) -> None:
-        self._response = response
+        self._connection = connection
+        self._payload = payload
         self._provider = provider
         self._done: Callable[[], None] | None = done
-        self.status = response.status
-        self.headers: Mapping[str, str] = response.headers
+        self.status = message.code
+        self.headers: Mapping[str, str] = message.headers
 
     async def read(self) -> bytes:
         try:
-            return await self._response.content.readany()
+            return await self._payload.readany()
         except (aiohttp.ClientError, OSError) as error:
             raise AttemptFailed(_cut(error, self._provider)) from None
 
     async def read_all(self, limit_bytes: int) -> bytes:
         first = await self.read()
-        if self._response.content.at_eof():
+        if self._payload.at_eof():
             return first
         pieces, size = [first], len(first)
         while data := await self.read():
@@ -104,16 +108,16 @@ class _HttpReply:
 
     @property
     def ended(self) -> bool:
-        return self._response.content.at_eof()
+        return self._payload.at_eof()
 
     def close(self) -> None:
         if self._done is None:
             return
         done, self._done = self._done, None
-        if self._response.content.at_eof():
-            self._response.release()
+        if self._payload.at_eof():
+            self._connection.release()
         else:
-            self._response.close()
+            self._connection.close()
         done()
 
 
@@ -121,9 +125,9 @@ class Upstream:
     """Owns the pools; made and closed by the daemon."""
 
     def __init__(self, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
-        self._pools: dict[tuple[str, float], _Pool] = {}
+        self._pools: dict[_PoolKey, Pool] = {}
+        self._closing: set[asyncio.Future[None]] = set()
         self._ssl: ssl.SSLContext | None = None
-        self._urls: dict[str, URL] = {}
         self._sleep = sleep
         self._mock_calls: dict[str, itertools.count[int]] = {}
 
@@ -155,73 +159,50 @@ class Upstream:
             pool.retired = key not in wanted
             if pool.retired and not pool.in_use:
                 self._drop(key, pool)
-        self._urls.clear()
 
     async def close(self) -> None:
         pools, self._pools = list(self._pools.values()), {}
         for pool in pools:
-            await pool.session.close()
+            await pool.close()
+        await asyncio.gather(*self._closing)
 
     # --- http -----------------------------------------------------------------------------------------------
 
     async def _send_http(self, call: Call, provider: Provider) -> _HttpReply:
         key = _pool_key(provider)
         pool = self._pools.get(key) or self._open(key, provider)
-        url = self._urls.get(call.url)
-        if url is None:
-            url = self._remember(call.url)
         pool.in_use += 1
         try:
-            response = await pool.session.request(
-                call.method, url, data=call.body or None, headers=call.headers, allow_redirects=False
-            )
+            connection, message, payload = await pool.exchange(call)
         except BaseException as error:
             self._left(key, pool)
-            if isinstance(error, (aiohttp.ClientError, OSError, asyncio.TimeoutError, ValueError)):
+            if isinstance(error, (aiohttp.ClientError, HttpProcessingError, OSError, ValueError)):
                 raise AttemptFailed(_unreachable(error, provider)) from None
             raise
-        return _HttpReply(response, provider, lambda: self._left(key, pool))
+        return _HttpReply(connection, message, payload, provider, lambda: self._left(key, pool))
 
-    def _open(self, key: tuple[str, float], provider: Provider) -> _Pool:
+    def _open(self, key: _PoolKey, provider: Provider) -> Pool:
         if self._ssl is None and provider.base_url.startswith("https:"):
             self._ssl = ssl.create_default_context()
-        connector = aiohttp.TCPConnector(
-            limit=0,
-            ssl=self._ssl or True,
-            ttl_dns_cache=30,
-            keepalive_timeout=_IDLE_S[provider.zone],
-            happy_eyeballs_delay=0.25,
+        pool = self._pools[key] = Pool(
+            provider.base_url,
+            tls=self._ssl,
+            connect_timeout_s=provider.timeouts.connect_s,
+            idle_s=_IDLE_S[provider.zone],
         )
-        session = aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=provider.timeouts.connect_s),
-            headers={"User-Agent": _USER_AGENT},
-            auto_decompress=True,
-            trust_env=False,
-            raise_for_status=False,
-        )
-        pool = self._pools[key] = _Pool(session)
         return pool
 
-    def _remember(self, text: str) -> URL:
-        if len(self._urls) > 4096:
-            self._urls.clear()
-        url = self._urls[text] = URL(text, encoded=True)
-        return url
-
-    def _left(self, key: tuple[str, float], pool: _Pool) -> None:
+    def _left(self, key: _PoolKey, pool: Pool) -> None:
         pool.in_use -= 1
         if pool.retired and not pool.in_use:
             self._drop(key, pool)
 
-    def _drop(self, key: tuple[str, float], pool: _Pool) -> None:
+    def _drop(self, key: _PoolKey, pool: Pool) -> None:
         if self._pools.get(key) is pool:
             del self._pools[key]
-        connector = pool.session.connector
-        pool.session.detach()
-        if connector is not None:
-            connector.close()
+        closing = asyncio.ensure_future(pool.close())
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
 
     # --- mock -----------------------------------------------------------------------------------------------
 
@@ -271,7 +252,7 @@ class _MockReply:
         self.chunks = []
 
 
-def _pool_key(provider: Provider) -> tuple[str, float]:
+def _pool_key(provider: Provider) -> _PoolKey:
     return provider.identity, provider.timeouts.connect_s
 
 
@@ -287,7 +268,7 @@ def _unreachable(error: BaseException, provider: Provider) -> Failure:
             detail=f"no connection within {provider.timeouts.connect_s:g} s",
             code="connect_timeout",
         )
-    if isinstance(error, (aiohttp.ClientPayloadError, aiohttp.ClientResponseError)):
+    if isinstance(error, (aiohttp.ClientPayloadError, HttpProcessingError)):
         return _cut(error, provider)
     return Failure(
         FailureKind.UNREACHABLE,

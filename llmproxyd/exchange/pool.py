@@ -1,0 +1,111 @@
+"""Connections to one provider, and one request and the head of its answer on one of them.
+
+aiohttp's connector keeps the connections (name resolution, happy eyeballs, TLS, reuse) and its parser reads the
+answers. Its ClientSession is left out: what that adds for a general client (cookies, redirects, proxies, tracing,
+merged headers) costs more than all of routing and is not wanted here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from weakref import WeakSet
+
+import aiohttp
+from aiohttp.connector import Connection
+from aiohttp.http_parser import RawResponseMessage
+from aiohttp.streams import StreamReader
+from yarl import URL
+
+from llmproxyd import __version__
+from llmproxyd.values.contracts import Call
+
+_READ_BYTES = 64 * 1024
+_MAX_TARGETS = 4096
+_SWITCHING = 101
+
+
+class Pool:
+    """``in_use`` and ``retired`` are its owner's: how many exchanges hold it, and whether it is to go after them."""
+
+    def __init__(
+        self, base_url: str, *, tls: ssl.SSLContext | None, connect_timeout_s: float, idle_s: float
+    ) -> None:
+        self._connector = aiohttp.TCPConnector(
+            limit=0,
+            ssl=tls or True,
+            ttl_dns_cache=30,
+            keepalive_timeout=idle_s,
+            happy_eyeballs_delay=0.25,
+        )
+        # What the connector has to know of a request is where it goes, and that is the same for all.
+        self._where = aiohttp.ClientRequest("GET", URL(base_url), loop=asyncio.get_running_loop())
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout_s)
+        self._targets: dict[tuple[str, str], str] = {}
+        self._used: WeakSet[object] = WeakSet()
+        self.in_use = 0
+        self.retired = False
+
+    async def exchange(self, call: Call) -> tuple[Connection, RawResponseMessage, StreamReader]:
+        """Send ``call`` and wait for the head of its answer. Raises what aiohttp raises, or ValueError for a header
+        that would break out of its line."""
+        request = self._format(call)
+        connection = await self._connector.connect(self._where, [], self._timeout)
+        reused = connection.protocol in self._used
+        try:
+            return await self._ask(connection, request)
+        except (aiohttp.ServerDisconnectedError, ConnectionResetError):
+            connection.close()
+            if not reused:
+                raise
+        except BaseException:
+            connection.close()
+            raise
+        # The server had closed the idle connection just when it was used again: it has not seen the request.
+        connection = await self._connector.connect(self._where, [], self._timeout)
+        try:
+            return await self._ask(connection, request)
+        except BaseException:
+            connection.close()
+            raise
+
+    async def _ask(
+        self, connection: Connection, request: bytes
+    ) -> tuple[Connection, RawResponseMessage, StreamReader]:
+        protocol = connection.protocol
+        if protocol is None or protocol.transport is None:
+            raise aiohttp.ServerDisconnectedError
+        self._used.add(protocol)
+        protocol.set_response_params(read_until_eof=True, auto_decompress=True, read_bufsize=_READ_BYTES)
+        protocol.transport.write(request)
+        message, payload = await protocol.read()
+        while 100 <= message.code < 200 and message.code != _SWITCHING:
+            message, payload = await protocol.read()
+        return connection, message, payload
+
+    def _format(self, call: Call) -> bytes:
+        target = self._targets.get((call.method, call.url)) or self._remember(call)
+        lines = [target, *[f"{name}: {value}" for name, value in call.headers.items()]]
+        lines.append(f"content-length: {len(call.body)}")
+        head = "\r\n".join(lines)
+        expected = len(lines) + 1
+        if head.count("\n") != expected or head.count("\r") != expected:
+            raise ValueError("a header would break out of its line")
+        return b"%b\r\n\r\n%b" % (head.encode(), call.body)
+
+    def _remember(self, call: Call) -> str:
+        if len(self._targets) >= _MAX_TARGETS:
+            self._targets.clear()
+        url = URL(call.url, encoded=True)
+        target = self._targets[call.method, call.url] = (
+            f"{call.method} {url.raw_path_qs} HTTP/1.1\r\nhost: {_host(url)}\r\nuser-agent: llmproxyd/{__version__}"
+        )
+        return target
+
+    async def close(self) -> None:
+        await self._connector.close()
+
+
+def _host(url: URL) -> str:
+    host = url.host_subcomponent or ""
+    return host if url.is_default_port() or url.explicit_port is None else f"{host}:{url.explicit_port}"
