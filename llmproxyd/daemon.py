@@ -38,6 +38,7 @@ from llmproxyd.server.exchange_log import ExchangeLog
 from llmproxyd.server.handler import Handler
 from llmproxyd.server.listen import CannotListen, Listener, adopt, bind, remove, start
 from llmproxyd.server.metrics import Counters
+from llmproxyd.server.names import NameViews
 from llmproxyd.server.paths import build_paths
 from llmproxyd.server.views import Views
 from llmproxyd.server.web import Web
@@ -185,7 +186,7 @@ class _Daemon:
         admission = Admission(
             allowed_hosts(ports, self._settings.allowed_hosts), frozenset(self._settings.allowed_origins)
         )
-        paths = build_paths(self._handler, self._views)
+        paths = build_paths(self._handler, self._views, NameViews(self._in_force))
         self._web = Web(paths, admission, max_body_bytes=self._settings.max_body_bytes)
         server = self._web.new_server()
         doors = [await start(listener, server) for listener in listeners]

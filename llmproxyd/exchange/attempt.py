@@ -80,11 +80,18 @@ class RunningAttempt:
             raise AttemptFailed(self._adapter.parse_failure(reply.status, reply.headers, body))
         if not self.call.stream:
             self._take_whole(await reply.read_all(MAX_WHOLE_ANSWER_BYTES))
-        elif reply.headers.get("Content-Type", "").startswith("application/json"):
+        elif self._came_whole(reply):
             self._take(self.lane.whole_as_stream(await reply.read_all(MAX_WHOLE_ANSWER_BYTES)))
             self.complete = True
         else:
             await self._until_content(reply)
+
+    def _came_whole(self, reply: Reply) -> bool:
+        """A stream was asked for, and JSON came. (One dialect can stream as a JSON array, and says so in Accept.)"""
+        kind = reply.headers.get("Content-Type", "")
+        return kind.startswith("application/json") and not self.call.headers.get("accept", "").startswith(
+            "application/json"
+        )
 
     async def _until_content(self, reply: Reply) -> None:
         while True:

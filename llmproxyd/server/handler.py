@@ -24,11 +24,13 @@ from llmproxyd.server.ids import new_request_id
 from llmproxyd.server.question import build_question, claims_of, read_deadline_s
 from llmproxyd.server.reply import Response, Written, send
 from llmproxyd.state.registry import Registry
+from llmproxyd.values.answer import TokenCount
 from llmproxyd.values.contracts import Adapter, BadRequest, Encoder, Surface
 from llmproxyd.values.cost import NANOS_PER_USD
 from llmproxyd.values.failure import ExchangeFailed, Failure, FailureKind
 from llmproxyd.values.plan import Plan, Prompt
-from llmproxyd.values.request import Dialect, Request
+from llmproxyd.values.request import Dialect, Operation, Request
+from llmproxyd.values.snapshot import Deployment
 
 PING_AFTER_S = 5.0
 BODY_TIMEOUT_S = 60.0
@@ -103,9 +105,36 @@ class Handler:
         )
         answer = _Answer(http, voice, exchange, record, self._clock, admitted_s, self._ping_after_s)
         try:
+            if request.operation is Operation.COUNT_TOKENS:
+                return await self._count(http, voice, plan, answer, record)
             return await (answer.stream() if request.stream else answer.whole())
         finally:
             await exchange.close()
+
+    async def _count(
+        self, http: web.BaseRequest, voice: Voice, plan: Plan, answer: _Answer, record: ExchangeRecord
+    ) -> Written:
+        """The provider's own counter where it has one and answers; else our estimate, marked as such."""
+        if plan.candidates and self._counts(plan.candidates[0].deployment):
+            with contextlib.suppress(ExchangeFailed):
+                return await answer.whole()
+        elif plan.failure is not None:
+            raise ExchangeFailed(plan.failure)
+        tokens = self._new_prompt(voice.request, voice.surface).tokens_in
+        body = voice.surface.format_answer(
+            TokenCount(tokens, estimated=True),
+            voice.request,
+            model=voice.model,
+            id=voice.id,
+            created_s=voice.created_s,
+        )
+        record.status, record.ending, record.bytes_out = 200, Ending.SERVED, len(body)
+        headers = {**_head(record), "x-llmproxyd-warnings": "input tokens are estimated"}
+        return await send(http, 200, body, headers)
+
+    def _counts(self, deployment: Deployment) -> bool:
+        adapter = self._adapters.get(deployment.provider.dialect)
+        return adapter is not None and Operation.COUNT_TOKENS in adapter.operations
 
     async def _understand(self, http: web.BaseRequest, surface: Surface) -> Request:
         refused = check_json(http.headers)
@@ -203,6 +232,8 @@ def _head(record: ExchangeRecord) -> dict[str, str]:
     }
     if record.label:
         head["x-llmproxyd-label"] = record.label
+    if record.surface.startswith("anthropic"):
+        head["request-id"] = record.request_id  # where Anthropic's clients look
     return head
 
 

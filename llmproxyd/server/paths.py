@@ -1,29 +1,64 @@
-"""The table of paths: which view answers where."""
+"""The table of paths: which view answers where, and in whose words a refusal is told."""
 
 from __future__ import annotations
 
 import re
 
+from aiohttp import web
+
 from llmproxyd.server.handler import Handler
+from llmproxyd.server.ids import new_request_id
+from llmproxyd.server.names import NameViews
+from llmproxyd.server.reply import send
 from llmproxyd.server.views import Views
-from llmproxyd.server.web import Paths, surface_views
-from llmproxyd.surfaces import SURFACES
-from llmproxyd.surfaces.openai_failure import format_failure
+from llmproxyd.server.web import Paths, View, surface_views
+from llmproxyd.surfaces import SURFACES, gemini_generate
+from llmproxyd.surfaces.anthropic_failure import format_failure as format_anthropic_failure
+from llmproxyd.surfaces.gemini_failure import format_failure as format_gemini_failure
+from llmproxyd.surfaces.openai_failure import format_failure as format_openai_failure
+from llmproxyd.values.failure import Failure, FailureKind
+
+_ONE_MODEL = re.compile(r"/(?:anthropic/)?v1/models/[^?]{1,512}")
 
 
-def build_paths(handler: Handler, views: Views) -> Paths:
+def build_paths(handler: Handler, views: Views, names: NameViews) -> Paths:
     exact = surface_views(SURFACES, handler.serve)
     for method in ("GET", "HEAD"):
         exact[method, "/"] = views.root
         exact[method, "/healthz"] = views.alive
         exact[method, "/readyz"] = views.readiness
         exact[method, "/metrics"] = views.metrics
-    exact["GET", "/v1/models"] = views.models
+    exact["GET", "/v1/models"] = exact["GET", "/anthropic/v1/models"] = names.listed
     exact["GET", "/admin/v1/config"] = views.guarded(views.config)
     exact["POST", "/admin/v1/config/reload"] = views.guarded(views.reload)
     exact["GET", "/admin/v1/providers"] = views.guarded(views.providers)
     return Paths(
         exact=exact,
-        patterns=(("GET", re.compile(r"/v1/models/.{1,512}"), views.model),),
-        default_dialect=format_failure,
+        patterns=(
+            ("POST", gemini_generate.CALL_PATH, _gemini_view(handler)),
+            ("GET", _ONE_MODEL, names.one),
+            ("GET", gemini_generate.LIST_PATH, names.listed),
+            ("GET", gemini_generate.MODEL_PATH, names.one),
+        ),
+        dialects={
+            "/v1/messages": format_anthropic_failure,
+            "/anthropic/": format_anthropic_failure,
+            "/v1beta/": format_gemini_failure,
+            "/v1alpha/": format_gemini_failure,
+        },
+        default_dialect=format_openai_failure,
     )
+
+
+def _gemini_view(handler: Handler) -> View:
+    """Google's paths hold model and method, so the surface is found by the path itself."""
+
+    async def view(http: web.BaseRequest) -> web.StreamResponse:
+        surface = gemini_generate.find_surface(http.raw_path)
+        if surface is not None:
+            return await handler.serve(http, surface)
+        method = http.raw_path.partition("?")[0].rpartition(":")[2]
+        failure = Failure(FailureKind.NOT_FOUND, f"The method {method[:60]} is not served here.")
+        return await send(http, 404, format_gemini_failure(failure, new_request_id()), {})
+
+    return view

@@ -21,7 +21,6 @@ from llmproxyd.server.peer import peer_of
 from llmproxyd.server.reply import Written, send, send_json, send_text
 from llmproxyd.server.web import View
 from llmproxyd.state.registry import Registry
-from llmproxyd.surfaces.openai_models import format_model, format_models
 from llmproxyd.values.failure import ExchangeFailed
 
 _ADMIN_BODY_BYTES = 64 * 1024
@@ -87,32 +86,6 @@ class Views:
         )
         text = await asyncio.to_thread(_render, scrape)
         return await send(http, 200, text, {"Cache-Control": "no-store"}, content_type=CONTENT_TYPE)
-
-    # --- models ---------------------------------------------------------------------------------------------
-
-    async def models(self, http: web.BaseRequest) -> Written:
-        generation = self._in_force.current
-        body = format_models(generation.routes.listed_names(), int(generation.since_s))
-        return await send(http, 200, body, {"Cache-Control": "no-store"})
-
-    async def model(self, http: web.BaseRequest) -> web.StreamResponse:
-        name = http.path.removeprefix("/v1/models/")
-        generation = self._in_force.current
-        if generation.routes.resolve(name) is None:
-            return await send_json(
-                http,
-                404,
-                {
-                    "error": {
-                        "message": f"The model `{name[:200]}` does not exist here.",
-                        "type": "invalid_request_error",
-                        "param": "model",
-                        "code": "model_not_found",
-                    }
-                },
-            )
-        body = format_model(name, int(generation.since_s))
-        return await send(http, 200, body, {"Cache-Control": "no-store"})
 
     # --- administration -------------------------------------------------------------------------------------
 
