@@ -27,6 +27,7 @@ from llmproxyd.config.providers import Built, build_providers
 from llmproxyd.config.references import Resolved, resolve_references
 from llmproxyd.config.routes import RuleReader, build_fallback, build_rules, warn_of_missing_prices
 from llmproxyd.config.schema import SchemaName, validate
+from llmproxyd.config.soundness import outside, sound_part
 from llmproxyd.values.contracts import Listed
 from llmproxyd.values.secret import Secret
 from llmproxyd.values.snapshot import Provider, Snapshot
@@ -73,11 +74,37 @@ def compile_files(
     documents = [document for document in (providers, routing) if document is not None]
     files = _with_references(files, documents)
     snapshot = None
-    if providers is not None and routing is not None and not has_errors(problems):
-        snapshot = _Compiler(files, providers, routing, environ, discovered, problems).snapshot()
+    if providers is not None and routing is not None:
+        if has_errors(problems):
+            problems += _more_problems(files, providers, routing, environ, discovered)
+        else:
+            snapshot = _Compiler(files, providers, routing, environ, discovered, problems).snapshot()
     for document in documents:
         problems = [document.scrub(problem) for problem in problems]
-    return Loaded(snapshot, tuple(cap_problems(problems)), files)
+    return Loaded(snapshot, tuple(cap_problems(list(dict.fromkeys(problems)))), files)
+
+
+def _more_problems(
+    files: Files,
+    providers: Resolved,
+    routing: Resolved,
+    environ: Mapping[str, str],
+    discovered: Mapping[str, tuple[Listed, ...]],
+) -> list[Problem]:
+    """What is wrong with the meaning of those parts whose shape is right: all errors are told at once."""
+    declared, routes = sound_part(providers.document, PROVIDERS), sound_part(routing.document, ROUTING)
+    if declared is None or routes is None:
+        return []
+    found: list[Problem] = []
+    _Compiler(
+        files,
+        replace(providers, document=declared[0]),
+        replace(routing, document=routes[0]),
+        environ,
+        discovered,
+        found,
+    ).snapshot()
+    return [p for p in outside(found, (declared, routes)) if p.severity is Severity.ERROR]
 
 
 def _with_references(files: Files, documents: Sequence[Resolved]) -> Files:

@@ -21,6 +21,7 @@ from jsonschema.validators import extend
 from llmproxyd.config.complaints import find_words
 from llmproxyd.config.document import Document
 from llmproxyd.config.mismatch import Choice, Fault, Mismatch
+from llmproxyd.config.places import Path
 from llmproxyd.config.problem import Problem, cap_problems
 
 SchemaName: TypeAlias = Literal["providers", "routing"]
@@ -42,6 +43,17 @@ def validate(document: Document, name: SchemaName) -> list[Problem]:
     Values that the schema calls secret are masked in ``document.sources`` from here on.
     """
     return shipped_schema(name).validate(document)
+
+
+def fault_paths(data: Any, name: SchemaName) -> Iterator[Path]:
+    """Where ``data`` offends its schema: the path of each unknown key, and of each value that is wrong or lacks one."""
+    for error in shipped_schema(name).errors(data):
+        path = tuple(error.absolute_path)
+        if error.validator == "additionalProperties" and isinstance(error.instance, dict):
+            known = error.schema.get("properties", {}) if isinstance(error.schema, dict) else {}
+            yield from ((*path, key) for key in error.instance if key not in known)
+        else:
+            yield path
 
 
 @cache
@@ -76,6 +88,10 @@ class Schema:
         faults = [fault for mismatch in found for fault in find_words(mismatch, document)]
         known = [fault for fault in faults if not document.is_broken(fault.path)]
         return cap_problems([fault.problem for fault in _without_cascades(known)])
+
+    def errors(self, data: Any) -> Iterator[ValidationError]:
+        """What the validator itself says of ``data``."""
+        yield from self._validator.iter_errors(data)
 
     def _mismatches(self, error: ValidationError) -> Iterator[Mismatch]:
         if error.validator in _CHOICES and error.context:
