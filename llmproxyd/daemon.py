@@ -39,6 +39,7 @@ from llmproxyd.server.handler import Handler
 from llmproxyd.server.listen import CannotListen, Listener, adopt, bind, remove, start
 from llmproxyd.server.metrics import Counters
 from llmproxyd.server.names import NameViews
+from llmproxyd.server.ollama_views import OllamaViews
 from llmproxyd.server.paths import build_paths
 from llmproxyd.server.views import Views
 from llmproxyd.server.web import Web
@@ -186,7 +187,9 @@ class _Daemon:
         admission = Admission(
             allowed_hosts(ports, self._settings.allowed_hosts), frozenset(self._settings.allowed_origins)
         )
-        paths = build_paths(self._handler, self._views, NameViews(self._in_force))
+        paths = build_paths(
+            self._handler, self._views, NameViews(self._in_force), OllamaViews(self._in_force)
+        )
         self._web = Web(paths, admission, max_body_bytes=self._settings.max_body_bytes)
         server = self._web.new_server()
         doors = [await start(listener, server) for listener in listeners]

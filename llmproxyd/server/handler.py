@@ -24,6 +24,7 @@ from llmproxyd.server.ids import new_request_id
 from llmproxyd.server.question import build_question, claims_of, read_deadline_s
 from llmproxyd.server.reply import Response, Written, send
 from llmproxyd.state.registry import Registry
+from llmproxyd.surfaces.ollama_load import answer_load
 from llmproxyd.values.answer import TokenCount
 from llmproxyd.values.contracts import Adapter, BadRequest, Encoder, Surface
 from llmproxyd.values.cost import NANOS_PER_USD
@@ -92,6 +93,10 @@ class Handler:
         record.request = request
         plan = self._decide(http, surface, request, generation, record)
         record.label = plan.label
+        loaded = answer_load(request, int(self._wall())) if plan.failure is None else None
+        if loaded is not None:
+            record.status, record.ending, record.bytes_out = 200, Ending.SERVED, len(loaded)
+            return await send(http, 200, loaded, _head(record))
         voice = Voice(request, surface, request.model, record.request_id, int(self._wall()))
         exchange = Exchange(
             voice=voice,

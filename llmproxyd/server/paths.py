@@ -9,19 +9,22 @@ from aiohttp import web
 from llmproxyd.server.handler import Handler
 from llmproxyd.server.ids import new_request_id
 from llmproxyd.server.names import NameViews
+from llmproxyd.server.ollama_views import OllamaViews
 from llmproxyd.server.reply import send
 from llmproxyd.server.views import Views
 from llmproxyd.server.web import Paths, View, surface_views
-from llmproxyd.surfaces import SURFACES, gemini_generate
+from llmproxyd.surfaces import SURFACES, gemini_generate, ollama_models
 from llmproxyd.surfaces.anthropic_failure import format_failure as format_anthropic_failure
 from llmproxyd.surfaces.gemini_failure import format_failure as format_gemini_failure
+from llmproxyd.surfaces.ollama_answer import format_failure as format_ollama_failure
 from llmproxyd.surfaces.openai_failure import format_failure as format_openai_failure
 from llmproxyd.values.failure import Failure, FailureKind
 
+_BLOBS = re.compile(re.escape(ollama_models.MANAGEMENT_PREFIX) + r"[^?]*")
 _ONE_MODEL = re.compile(r"/(?:anthropic/)?v1/models/[^?]{1,512}")
 
 
-def build_paths(handler: Handler, views: Views, names: NameViews) -> Paths:
+def build_paths(handler: Handler, views: Views, names: NameViews, ollama: OllamaViews) -> Paths:
     exact = surface_views(SURFACES, handler.serve)
     for method in ("GET", "HEAD"):
         exact[method, "/"] = views.root
@@ -32,9 +35,17 @@ def build_paths(handler: Handler, views: Views, names: NameViews) -> Paths:
     exact["GET", "/admin/v1/config"] = views.guarded(views.config)
     exact["POST", "/admin/v1/config/reload"] = views.guarded(views.reload)
     exact["GET", "/admin/v1/providers"] = views.guarded(views.providers)
+    for method in ("GET", "HEAD"):
+        exact[method, "/api/tags"] = ollama.tags
+        exact[method, "/api/version"] = ollama.version
+        exact[method, "/api/ps"] = ollama.running
+    exact["POST", "/api/show"] = ollama.show
+    for call in ollama_models.MANAGEMENT:
+        exact[call] = ollama.manage
     return Paths(
         exact=exact,
         patterns=(
+            *((method, _BLOBS, ollama.manage) for method in ("GET", "HEAD", "POST")),
             ("POST", gemini_generate.CALL_PATH, _gemini_view(handler)),
             ("GET", _ONE_MODEL, names.one),
             ("GET", gemini_generate.LIST_PATH, names.listed),
@@ -45,6 +56,7 @@ def build_paths(handler: Handler, views: Views, names: NameViews) -> Paths:
             "/anthropic/": format_anthropic_failure,
             "/v1beta/": format_gemini_failure,
             "/v1alpha/": format_gemini_failure,
+            "/api/": format_ollama_failure,
         },
         default_dialect=format_openai_failure,
     )
