@@ -49,7 +49,8 @@ class TextDelta:
 class ThinkingDelta:
     """A piece of thought. A ``signature`` or ``encrypted`` blob closes the block it belongs to.
 
-    ``origin`` says whose signature it is; ``new_block`` separates two blocks that follow each other.
+    ``origin`` says whose signature it is; ``new_block`` separates two blocks that follow each other. ``item_id``: what
+    its maker calls the block, where it wants to see that again.
     """
 
     text: str = ""
@@ -58,6 +59,7 @@ class ThinkingDelta:
     encrypted: str | None = None
     origin: Dialect | None = None
     new_block: bool = False
+    item_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,9 +266,10 @@ def _add_thinking(parts: list[Part], last: Part | None, event: ThinkingDelta) ->
             signature=event.signature,
             encrypted=event.encrypted,
             origin=event.origin or last.origin,
+            item_id=event.item_id or last.item_id,
         )
     else:
-        parts.append(Thinking(event.text, event.signature, event.encrypted, event.origin))
+        parts.append(Thinking(event.text, event.signature, event.encrypted, event.origin, event.item_id))
 
 
 def _add_tool_call(draft: _Draft, event: ToolCallDelta) -> None:
@@ -310,7 +313,7 @@ def _part_events(choice: Choice, number: int) -> Iterable[Event]:
                     yield CitationDelta(citation, number)
             case Thinking():
                 yield ThinkingDelta(
-                    part.text, number, part.signature, part.encrypted, part.origin, new_block=True
+                    part.text, number, part.signature, part.encrypted, part.origin, True, part.item_id
                 )
             case Refusal():
                 yield RefusalDelta(part.text, number)
