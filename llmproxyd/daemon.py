@@ -41,10 +41,12 @@ from llmproxyd.server.metrics import Counters
 from llmproxyd.server.names import NameViews
 from llmproxyd.server.ollama_views import OllamaViews
 from llmproxyd.server.paths import build_paths
+from llmproxyd.server.responses import ResponseKeeper
 from llmproxyd.server.views import Views
 from llmproxyd.server.web import Web
 from llmproxyd.settings import Settings
 from llmproxyd.state.registry import Registry
+from llmproxyd.state.responses import ResponseMemory
 from llmproxyd.surfaces.facts import RequestPrompt
 from llmproxyd.values.contracts import Surface
 from llmproxyd.values.request import Request
@@ -115,7 +117,9 @@ class _Daemon:
         )
         self._exchange_log = ExchangeLog(time.time)
         account = Account(self._registry, wall=time.time, sinks=(self._counters.exchange, self._exchange_log))
+        self._keeper = ResponseKeeper(ResponseMemory(), time.monotonic)
         self._handler = Handler(
+            keeper=self._keeper,
             in_force=self._in_force,
             registry=self._registry,
             upstream=self._upstream,
@@ -188,7 +192,11 @@ class _Daemon:
             allowed_hosts(ports, self._settings.allowed_hosts), frozenset(self._settings.allowed_origins)
         )
         paths = build_paths(
-            self._handler, self._views, NameViews(self._in_force), OllamaViews(self._in_force)
+            self._handler,
+            self._views,
+            NameViews(self._in_force),
+            OllamaViews(self._in_force),
+            self._keeper,
         )
         self._web = Web(paths, admission, max_body_bytes=self._settings.max_body_bytes)
         server = self._web.new_server()

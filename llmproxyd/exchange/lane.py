@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from llmproxyd.adapters.openai_responses import needs_responses
 from llmproxyd.values.answer import (
     CONTENT_EVENTS,
     Answer,
@@ -25,7 +26,7 @@ from llmproxyd.values.answer import (
 from llmproxyd.values.contracts import Adapter, Call, Decoder, Encoder, Progress, Relay, Surface
 from llmproxyd.values.cost import Usage
 from llmproxyd.values.failure import Failure
-from llmproxyd.values.request import Overrides, Request
+from llmproxyd.values.request import Dialect, Operation, Overrides, Request
 from llmproxyd.values.snapshot import Deployment
 
 
@@ -71,6 +72,19 @@ class Lane(Protocol):
     def whole_as_stream(self, body: bytes) -> Progress:
         """A server was asked for a stream and answered in one piece: what the client's stream then is."""
         ...
+
+
+def choose_dialect(request: Request, deployment: Deployment) -> Dialect:
+    """The provider's dialect; or its second one, Responses, where the client speaks that or chat would be refused."""
+    provider = deployment.provider
+    dated = provider.api_version not in (None, "v1")  # Azure's older paths hold the deployment, and have no Responses
+    if not provider.quirks.responses or dated or request.operation is not Operation.CHAT:
+        return provider.dialect
+    if request.dialect is Dialect.OPENAI_RESPONSES:
+        return Dialect.OPENAI_RESPONSES
+    if request.dialect is Dialect.OPENAI_CHAT and needs_responses(request.document, deployment.upstream):
+        return Dialect.OPENAI_RESPONSES
+    return provider.dialect
 
 
 def choose_lane(voice: Voice, adapter: Adapter, deployment: Deployment) -> Lane:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from llmproxyd.exchange.account import Account, AttemptRecord, ExchangeRecord
 from llmproxyd.exchange.attempt import RunningAttempt
-from llmproxyd.exchange.lane import Voice, choose_lane
+from llmproxyd.exchange.lane import Voice, choose_dialect, choose_lane
 from llmproxyd.exchange.upstream import AttemptFailed, Upstream
 from llmproxyd.routing.fallback import next_step
 from llmproxyd.values.contracts import Adapter, BadRequest
@@ -89,9 +89,10 @@ class Exchange:
     def _prepare(self, number: int) -> RunningAttempt:
         """Format the call. Raises BadRequest when the candidate's dialect cannot carry the request."""
         deployment = self._plan.candidates[number].deployment
-        adapter = self._adapters.get(deployment.provider.dialect)
+        dialect = choose_dialect(self._voice.request, deployment)
+        adapter = self._adapters.get(dialect)
         if adapter is None:
-            raise BadRequest(f"this version does not speak {deployment.provider.dialect.value}")
+            raise BadRequest(f"this version does not speak {dialect.value}")
         lane = choose_lane(self._voice, adapter, deployment)
         call = lane.format_call(deployment, self._plan.overrides)
         return RunningAttempt(deployment=deployment, adapter=adapter, lane=lane, call=call, clock=self._clock)

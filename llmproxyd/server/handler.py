@@ -23,6 +23,7 @@ from llmproxyd.server.admission import check_json
 from llmproxyd.server.ids import new_request_id
 from llmproxyd.server.question import build_question, claims_of, read_deadline_s
 from llmproxyd.server.reply import Response, Written, send
+from llmproxyd.server.responses import ResponseKeeper
 from llmproxyd.state.registry import Registry
 from llmproxyd.surfaces.ollama_load import answer_load
 from llmproxyd.values.answer import TokenCount
@@ -31,7 +32,7 @@ from llmproxyd.values.cost import NANOS_PER_USD
 from llmproxyd.values.failure import ExchangeFailed, Failure, FailureKind
 from llmproxyd.values.plan import Plan, Prompt
 from llmproxyd.values.request import Dialect, Operation, Request
-from llmproxyd.values.snapshot import Deployment
+from llmproxyd.values.snapshot import Deployment, Privacy
 
 PING_AFTER_S = 5.0
 BODY_TIMEOUT_S = 60.0
@@ -48,6 +49,7 @@ class Handler:
         upstream: Upstream,
         adapters: Mapping[Dialect, Adapter],
         account: Account,
+        keeper: ResponseKeeper,
         new_prompt: Callable[[Request, Surface], Prompt],
         max_body_bytes: int,
         clock: Callable[[], float],
@@ -59,6 +61,7 @@ class Handler:
         self._upstream = upstream
         self._adapters = adapters
         self._account = account
+        self._keeper = keeper
         self._new_prompt = new_prompt
         self._max_body_bytes = max_body_bytes
         self._clock = clock
@@ -89,9 +92,9 @@ class Handler:
         record: ExchangeRecord,
         admitted_s: float,
     ) -> web.StreamResponse:
-        request = await self._understand(http, surface)
+        request, inherited = self._keeper.resume(await self._understand(http, surface))
         record.request = request
-        plan = self._decide(http, surface, request, generation, record)
+        plan = self._decide(http, surface, request, generation, record, inherited)
         record.label = plan.label
         loaded = answer_load(request, int(self._wall())) if plan.failure is None else None
         if loaded is not None:
@@ -109,6 +112,7 @@ class Handler:
             clock=self._clock,
         )
         answer = _Answer(http, voice, exchange, record, self._clock, admitted_s, self._ping_after_s)
+        answer.heard = self._keeper.listener(request, plan.label)
         try:
             if request.operation is Operation.COUNT_TOKENS:
                 return await self._count(http, voice, plan, answer, record)
@@ -158,6 +162,7 @@ class Handler:
         request: Request,
         generation: Generation,
         record: ExchangeRecord,
+        inherited: str | None,
     ) -> Plan:
         routes = generation.routes
         target = routes.resolve(request.model)
@@ -171,6 +176,10 @@ class Handler:
                 turn=self._registry.next_turn(),
             )
             record.claims = claims_of(question)
+            if inherited is not None:
+                question = replace(
+                    question, label=_higher(question.label, inherited, routes.snapshot.privacy)
+                )
             plan = decide(question, routes, readings)
             deadline_s = read_deadline_s(http.headers)
         except BadRequest as bad:
@@ -272,6 +281,7 @@ class _Answer:
         self._clock = clock
         self._admitted_s = admitted_s
         self._ping_after_s = ping_after_s
+        self.heard: Callable[[bytes], None] | None = None
 
     async def whole(self) -> Written:
         running = await self._exchange.commit()
@@ -281,6 +291,8 @@ class _Answer:
         record.cost_nanos = price(running.deployment, running.usage)
         if record.cost_nanos is not None:
             headers["x-llmproxyd-cost-usd"] = format_usd(record.cost_nanos)
+        if self.heard is not None:
+            self.heard(running.first)
         response = await send(self._http, 200, running.first, headers)
         self._served(len(running.first))
         return response
@@ -308,11 +320,15 @@ class _Answer:
 
     async def _relay(self, response: Response, running: RunningAttempt) -> Response:
         sent_bytes = len(running.first)
+        if self.heard is not None:
+            self.heard(running.first)
         await response.write(running.first)
         try:
             async with contextlib.aclosing(self._exchange.rest()) as pieces:
                 async for piece in pieces:
                     sent_bytes += len(piece)
+                    if self.heard is not None:
+                        self.heard(piece)
                     await response.write(piece)
         except ExchangeFailed as failed:
             self._record.bytes_out = sent_bytes
@@ -407,6 +423,15 @@ class _Opening:
         if not self._task.cancelled() and (error := self._task.exception()) is not None:
             raise error
         return self._response
+
+
+def _higher(claimed: str | None, inherited: str, privacy: Privacy) -> str:
+    """The higher of a request's own label and its conversation's; an unknown claim is left for ``decide`` to refuse."""
+    own, past = None if claimed is None else privacy.rank(claimed), privacy.rank(inherited)
+    if claimed is not None and (own is None or past is None or own >= past):
+        return claimed
+    # A label that a reload has renamed since is nobody's any more: then the highest there is.
+    return inherited if past is not None else privacy.labels[-1]
 
 
 def format_usd(nanos: int) -> str:

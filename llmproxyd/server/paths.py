@@ -11,6 +11,8 @@ from llmproxyd.server.ids import new_request_id
 from llmproxyd.server.names import NameViews
 from llmproxyd.server.ollama_views import OllamaViews
 from llmproxyd.server.reply import send
+from llmproxyd.server.responses import PATH as RESPONSE_PATH
+from llmproxyd.server.responses import ResponseKeeper
 from llmproxyd.server.views import Views
 from llmproxyd.server.web import Paths, View, surface_views
 from llmproxyd.surfaces import SURFACES, gemini_generate, ollama_models
@@ -24,7 +26,9 @@ _BLOBS = re.compile(re.escape(ollama_models.MANAGEMENT_PREFIX) + r"[^?]*")
 _ONE_MODEL = re.compile(r"/(?:anthropic/)?v1/models/[^?]{1,512}")
 
 
-def build_paths(handler: Handler, views: Views, names: NameViews, ollama: OllamaViews) -> Paths:
+def build_paths(
+    handler: Handler, views: Views, names: NameViews, ollama: OllamaViews, keeper: ResponseKeeper
+) -> Paths:
     exact = surface_views(SURFACES, handler.serve)
     for method in ("GET", "HEAD"):
         exact[method, "/"] = views.root
@@ -45,6 +49,7 @@ def build_paths(handler: Handler, views: Views, names: NameViews, ollama: Ollama
     return Paths(
         exact=exact,
         patterns=(
+            *((method, RESPONSE_PATH, keeper.view) for method in ("GET", "DELETE", "POST")),
             *((method, _BLOBS, ollama.manage) for method in ("GET", "HEAD", "POST")),
             ("POST", gemini_generate.CALL_PATH, _gemini_view(handler)),
             ("GET", _ONE_MODEL, names.one),

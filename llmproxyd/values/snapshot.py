@@ -68,6 +68,7 @@ class Quirks:
     ``stream_usage``: understands ``stream_options.include_usage``. ``developer_role``: knows that role.
     ``max_completion_tokens``: knows that name for the limit (else ``max_tokens``). ``done``: ends a stream with [DONE].
     ``null_content``: accepts ``content: null``. ``default_max_tokens``: sent where the client set no limit.
+    ``responses``: serves OpenAI's Responses under the same base URL as well.
     ``embeddings``: serves ``/embeddings``; ``completions``: serves the legacy ``/completions``.
     """
 
@@ -78,6 +79,7 @@ class Quirks:
     done: bool = True
     null_content: bool = True
     default_max_tokens: int | None = None
+    responses: bool = False
     embeddings: bool = True
     completions: bool = True
 
