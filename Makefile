@@ -5,13 +5,15 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: run test check lint types bench proof setup lock clean
+.PHONY: run test check lint types bench setup lock clean
 
 run: $(STAMP)
 	$(BIN)/llmproxyd run --config-dir . --state-dir .state
 
+# Tests that measure time run alone, after the others.
 test: $(STAMP)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not quiet" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m quiet $(PYTEST_ARGS)
 
 check: $(STAMP)
 	$(BIN)/llmproxyd check --config-dir .
@@ -25,9 +27,6 @@ types: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m bench
-
-proof: $(STAMP)
-	$(BIN)/python -m pytest -m "proof or not proof" --timeout 3600 $(PYTEST_ARGS)
 
 setup: $(STAMP)
 

@@ -176,7 +176,7 @@ def test_an_exception_comes_with_its_traceback(start: Setup, lines: Lines) -> No
 @pytest.mark.parametrize(
     "value",
     [
-        object(),
+        pytest.param(object(), id="object"),
         {(1, 2): Secret("k")},
         {1, 2},
         b"\xff",

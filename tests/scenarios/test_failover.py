@@ -94,6 +94,7 @@ async def test_a_failing_first_provider_is_never_seen(
     assert len(second.seen) == REQUESTS
 
 
+@pytest.mark.quiet
 @pytest.mark.parametrize("stream", [False, True])
 async def test_the_next_attempt_is_dispatched_within_10_ms_of_the_failure(
     daemon: Daemon, first: FakeProvider, second: FakeProvider, stream: bool
