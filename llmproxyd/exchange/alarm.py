@@ -17,7 +17,7 @@ class Alarm:
     ``at_s`` may be set anew at any time, None lets the wait go on for ever. One per wait; for use in one task.
     """
 
-    __slots__ = ("_armed_s", "_fired", "_handle", "_loop", "_task", "at_s")
+    __slots__ = ("_armed_s", "_cancelling", "_fired", "_handle", "_loop", "_task", "at_s")
 
     def __init__(self, at_s: float | None) -> None:
         self.at_s = at_s
@@ -25,10 +25,13 @@ class Alarm:
         self._task: asyncio.Task[object] | None = None
         self._handle: asyncio.TimerHandle | None = None
         self._armed_s = 0.0
+        self._cancelling = 0
         self._fired = False
 
     def __enter__(self) -> Self:
         self._task = asyncio.current_task()
+        assert self._task is not None
+        self._cancelling = self._task.cancelling()
         self._arm()
         return self
 
@@ -67,5 +70,6 @@ class Alarm:
             return
         assert self._task is not None
         # Somebody else may have cancelled the task as well: then theirs counts.
-        if self._task.uncancel() == 0 and kind is not None and issubclass(kind, asyncio.CancelledError):
+        ours_alone = self._task.uncancel() <= self._cancelling
+        if ours_alone and kind is not None and issubclass(kind, asyncio.CancelledError):
             raise TimeoutError from error
