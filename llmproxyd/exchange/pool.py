@@ -8,10 +8,12 @@ merged headers) costs more than all of routing and is not wanted here.
 from __future__ import annotations
 
 import asyncio
+import functools
 import ssl
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 from aiohttp.http_parser import RawResponseMessage
 from aiohttp.streams import StreamReader
@@ -23,6 +25,10 @@ from llmproxyd.values.contracts import Call
 _READ_BYTES = 64 * 1024
 _MAX_TARGETS = 4096
 _SWITCHING = 101
+
+# How soon a connection that had gone stale shows it: a round trip. Whoever hangs up later has seen the request.
+_STALE_S = 1.0
+_GONE = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionResetError)
 
 
 class Pool:
@@ -39,10 +45,11 @@ class Pool:
             happy_eyeballs_delay=0.25,
         )
         # What the connector has to know of a request is where it goes, and that is the same for all.
-        self._where = aiohttp.ClientRequest("GET", URL(base_url), loop=asyncio.get_running_loop())
+        self._loop = asyncio.get_running_loop()
+        self._where = aiohttp.ClientRequest("GET", URL(base_url), loop=self._loop)
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout_s)
         self._targets: dict[tuple[str, str], str] = {}
-        self._used: WeakSet[object] = WeakSet()
+        self._answers: WeakKeyDictionary[ResponseHandler, StreamReader | None] = WeakKeyDictionary()
         self.in_use = 0
         self.retired = False
 
@@ -50,38 +57,51 @@ class Pool:
         """Send ``call`` and wait for the head of its answer. Raises what aiohttp raises, or ValueError for a header
         that would break out of its line."""
         request = self._format(call)
-        connection = await self._connector.connect(self._where, [], self._timeout)
-        reused = connection.protocol in self._used
+        connection = await self._connect()
+        reused = connection.protocol in self._answers
+        sent_s = self._loop.time()
         try:
             return await self._ask(connection, request)
-        except (aiohttp.ServerDisconnectedError, ConnectionResetError):
-            connection.close()
-            if not reused:
+        except _GONE:
+            if not reused or self._loop.time() - sent_s > _STALE_S:
                 raise
-        except BaseException:
-            connection.close()
-            raise
         # The server had closed the idle connection just when it was used again: it has not seen the request.
-        connection = await self._connector.connect(self._where, [], self._timeout)
-        try:
-            return await self._ask(connection, request)
-        except BaseException:
-            connection.close()
-            raise
+        return await self._ask(await self._connect(), request)
+
+    async def _connect(self) -> Connection:
+        return await self._connector.connect(self._where, [], self._timeout)
 
     async def _ask(
         self, connection: Connection, request: bytes
     ) -> tuple[Connection, RawResponseMessage, StreamReader]:
+        """On this connection; if that fails, the connection is gone."""
+        try:
+            return connection, *await self._talk(connection, request)
+        except BaseException:
+            connection.close()
+            raise
+
+    async def _talk(self, connection: Connection, request: bytes) -> tuple[RawResponseMessage, StreamReader]:
         protocol = connection.protocol
         if protocol is None or protocol.transport is None:
             raise aiohttp.ServerDisconnectedError
-        self._used.add(protocol)
+        if protocol not in self._answers and protocol.closed is not None:
+            protocol.closed.add_done_callback(functools.partial(self._closed, protocol))
+        self._answers[protocol] = None
         protocol.set_response_params(read_until_eof=True, auto_decompress=True, read_bufsize=_READ_BYTES)
         protocol.transport.write(request)
         message, payload = await protocol.read()
         while 100 <= message.code < 200 and message.code != _SWITCHING:
             message, payload = await protocol.read()
-        return connection, message, payload
+        self._answers[protocol] = payload
+        return message, payload
+
+    def _closed(self, protocol: ResponseHandler, closed: asyncio.Future[None]) -> None:
+        """aiohttp closes a connection whose answer it cannot parse, but tells nobody who waits for the rest of it."""
+        error = closed.exception()
+        payload = self._answers.get(protocol)
+        if payload is not None and not payload.is_eof() and payload.exception() is None:
+            payload.set_exception(aiohttp.ClientPayloadError(str(error or "the body is not framed as HTTP")))
 
     def _format(self, call: Call) -> bytes:
         target = self._targets.get((call.method, call.url)) or self._remember(call)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
@@ -126,6 +127,7 @@ class Upstream:
 
     def __init__(self, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         self._pools: dict[_PoolKey, Pool] = {}
+        self._wanted: frozenset[_PoolKey] | None = None
         self._closing: set[asyncio.Future[None]] = set()
         self._ssl: ssl.SSLContext | None = None
         self._sleep = sleep
@@ -154,11 +156,13 @@ class Upstream:
 
     def reconcile(self, snapshot: Snapshot) -> None:
         """Retire the pools no provider of ``snapshot`` uses; each closes when its last request has left."""
-        wanted = {_pool_key(provider) for provider in snapshot.providers.values()}
+        self._wanted = frozenset(_pool_key(provider) for provider in snapshot.providers.values())
         for key, pool in list(self._pools.items()):
-            pool.retired = key not in wanted
+            pool.retired = key not in self._wanted
             if pool.retired and not pool.in_use:
                 self._drop(key, pool)
+        mocks = {deployment.key for deployment in snapshot.deployments}
+        self._mock_calls = {key: calls for key, calls in self._mock_calls.items() if key in mocks}
 
     async def close(self) -> None:
         pools, self._pools = list(self._pools.values()), {}
@@ -190,6 +194,8 @@ class Upstream:
             connect_timeout_s=provider.timeouts.connect_s,
             idle_s=_IDLE_S[provider.zone],
         )
+        # A request keeps the snapshot it was admitted with, and may need a pool that the reload has retired.
+        pool.retired = self._wanted is not None and key not in self._wanted
         return pool
 
     def _left(self, key: _PoolKey, pool: Pool) -> None:
@@ -301,6 +307,8 @@ def _describe(error: BaseException) -> str:
         cause = error.os_error
     if isinstance(cause, socket.gaierror):
         return f"name resolution failed: {cause.strerror}"
+    if isinstance(cause, ConnectionError) and cause.errno:
+        return f"{type(error).__name__}: {os.strerror(cause.errno)}"  # asyncio's own text is but an address
     if isinstance(cause, OSError) and cause.strerror:
         return f"{type(error).__name__}: {cause.strerror}"
     return f"{type(error).__name__}: {cause}"[:300]

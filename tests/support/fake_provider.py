@@ -192,13 +192,14 @@ async def no_models(exchange: Exchange) -> None:
 @dataclass
 class FakeProvider:
     """``manner`` decides what happens to the next request, ``on_probe`` to the next GET; ``seen`` and ``probes`` are
-    the logs."""
+    the logs. ``connections``: how many there ever were, ``open``: how many there are."""
 
     manner: Manner = good_chat
     on_probe: Manner = no_models
     seen: list[Seen] = field(default_factory=list)
     probes: list[Seen] = field(default_factory=list)
     connections: int = 0
+    open: int = 0
     _server: asyncio.Server | None = None
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _port: int = 0
@@ -233,6 +234,7 @@ class FakeProvider:
         assert task is not None
         self._tasks.add(task)
         self.connections += 1
+        self.open += 1
         try:
             while not writer.is_closing() and (seen := await self._read(reader)) is not None:
                 await self._answer(seen, reader, writer)
@@ -240,6 +242,7 @@ class FakeProvider:
             pass
         finally:
             self._tasks.discard(task)
+            self.open -= 1
             writer.close()
 
     async def _read(self, reader: asyncio.StreamReader) -> Seen | None:

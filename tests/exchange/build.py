@@ -1,0 +1,176 @@
+"""What the tests of the exchange start from: deployments at a fake provider, plans, voices, a clock that can be moved."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from llmproxyd import jsontext
+from llmproxyd.adapters import ADAPTERS
+from llmproxyd.exchange.account import Account, ExchangeRecord
+from llmproxyd.exchange.attempt import RunningAttempt
+from llmproxyd.exchange.lane import Voice, choose_dialect, choose_lane
+from llmproxyd.exchange.run import Exchange
+from llmproxyd.exchange.upstream import Upstream
+from llmproxyd.state.registry import Outcome, Registry
+from llmproxyd.surfaces import SURFACES
+from llmproxyd.values.contracts import Call
+from llmproxyd.values.plan import Candidate, Plan
+from llmproxyd.values.request import Dialect
+from llmproxyd.values.snapshot import (
+    DEFAULT_FALLBACK_ON,
+    Deployment,
+    FallbackPolicy,
+    Provider,
+    Timeouts,
+    Zone,
+)
+from tests.support.fake_provider import Exchange as Wire
+from tests.support.fake_provider import FakeProvider, Manner
+
+PATIENT = Timeouts(connect_s=2.0, first_token_s=20.0, stall_s=20.0, total_s=20.0)
+CHAT = "/v1/chat/completions"
+
+
+class Clock:
+    """Real time, and as much more as was slept: what has to wait a while waits for nothing here."""
+
+    def __init__(self) -> None:
+        self.ahead_s = 0.0
+        self.slept: list[float] = []
+
+    def __call__(self) -> float:
+        return time.monotonic() + self.ahead_s
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.ahead_s += seconds
+        await asyncio.sleep(0)
+
+
+class Watched(Registry):
+    """A registry that remembers what it was told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun: list[str] = []
+        self.settled: list[tuple[str, Outcome]] = []
+
+    def started(self, deployment: Deployment) -> None:
+        self.begun.append(deployment.name)
+        super().started(deployment)
+
+    def ended(self, deployment: Deployment, outcome: Outcome, wall_s: float) -> None:
+        self.settled.append((deployment.name, outcome))
+        super().ended(deployment, outcome, wall_s)
+
+
+def provider_at(base_url: str, name: str = "first", **changes: Any) -> Provider:
+    given: dict[str, Any] = {
+        "preset": "openai-compatible",
+        "dialect": Dialect.OPENAI_CHAT,
+        "zone": Zone.LOCAL,
+        "clearance": 3,
+        "timeouts": PATIENT,
+        "identity": f"{name}|{base_url}",
+    }
+    return Provider(name=name, base_url=base_url, **(given | changes))
+
+
+def deployment_at(fake: FakeProvider | str, name: str = "first", **changes: Any) -> Deployment:
+    """Model ``m`` of a provider at that address."""
+    url = fake if isinstance(fake, str) else fake.url
+    return Deployment(f"{name}/m", provider_at(url, name, **changes), "m", "m", key=f"{name}|{url}|m")
+
+
+def post(provider: Provider, body: bytes = b"{}", **headers: str) -> Call:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Call("POST", f"{provider.base_url}/chat/completions", named, body, stream=False)
+
+
+def voice(path: str = CHAT, *, model: str = "m", stream: bool = True, **fields: Any) -> Voice:
+    """A client that says hello."""
+    given: dict[str, Any] = {"messages": [{"role": "user", "content": "hello"}], "stream": stream}
+    if "messages" in path:
+        given["max_tokens"] = 100
+    body = jsontext.encode({"model": model, **given, **fields})
+    surface = SURFACES[path]
+    return Voice(surface.parse_request({}, body, path), surface, model, "req_1", 1_795_000_000)
+
+
+def plan(*deployments: Deployment, **policy: Any) -> Plan:
+    given: dict[str, Any] = {"on": DEFAULT_FALLBACK_ON, "retry_max": 0}
+    return Plan(
+        target=None,
+        candidates=tuple(Candidate(deployment) for deployment in deployments),
+        dropped=(),
+        fallback=FallbackPolicy(**(given | policy)),
+        label="internal",
+        label_rank=1,
+    )
+
+
+def attempt(deployment: Deployment, speaker: Voice | None = None) -> RunningAttempt:
+    speaker = speaker or voice()
+    adapter = ADAPTERS[choose_dialect(speaker.request, deployment)]
+    lane = choose_lane(speaker, adapter, deployment)
+    call = lane.format_call(deployment, plan().overrides)
+    return RunningAttempt(deployment=deployment, adapter=adapter, lane=lane, call=call, clock=time.monotonic)
+
+
+def exchange(
+    upstream: Upstream,
+    registry: Registry,
+    decided: Plan,
+    speaker: Voice | None = None,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> tuple[Exchange, ExchangeRecord]:
+    record = ExchangeRecord("req_1", 1)
+    made = Exchange(
+        voice=speaker or voice(),
+        plan=decided,
+        upstream=upstream,
+        adapters=ADAPTERS,
+        account=Account(registry, wall=time.time),
+        record=record,
+        admitted_s=clock(),
+        clock=clock,
+        sleep=sleep,
+    )
+    return made, record
+
+
+def in_turn(*manners: Manner) -> Manner:
+    """Each request gets the next manner; the last one stays."""
+    left = list(manners)
+
+    async def manner(wire: Wire) -> None:
+        await (left.pop(0) if len(left) > 1 else left[0])(wire)
+
+    return manner
+
+
+def raw(*pieces: bytes, close: bool = True) -> Manner:
+    """Exactly these bytes, each on its own."""
+
+    async def manner(wire: Wire) -> None:
+        for piece in pieces:
+            wire.writer.write(piece)
+            await wire.writer.drain()
+            # So that they arrive as pieces: there is no event that would tell.
+            await asyncio.sleep(0.01)
+        if close:
+            wire.writer.close()
+
+    return manner
+
+
+async def until(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
+    """Wait for what another task or the peer does."""
+    async with asyncio.timeout(timeout_s):
+        while not condition():
+            await asyncio.sleep(0.002)
