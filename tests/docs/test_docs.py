@@ -253,7 +253,7 @@ def test_every_property_of_the_schemas_is_in_the_reference(name: Any) -> None:
 
 def test_the_readme_lists_the_commands_and_the_exit_statuses() -> None:
     table = rows(README, "## Commands")
-    assert words(table) == set(COMMANDS)
+    assert words(first for first in table if not first.isdigit()) == set(COMMANDS)
     assert {first for first in table if first.isdigit()} == {str(status.value) for status in Exit}
 
 
