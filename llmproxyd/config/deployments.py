@@ -162,9 +162,10 @@ def _capabilities(
 def _operations(
     model: str, preset: Preset, capabilities: Iterable[Capability] | None, listed: Listed | None
 ) -> frozenset[Operation]:
-    """A model for embeddings does nothing else, and only such a model does that; `mock` does all."""
+    """A model for embeddings does nothing else, and only such a model does that; `mock` does all. Whoever answers is
+    asked to count too: where the provider has no counter, an estimate for its model is what there is."""
     if preset.name == "mock":
-        return preset.operations
+        return _with_counting(preset.operations)
     embeds = listed is not None and listed.embeds
     if capabilities is not None:
         embeds = embeds or Capability.EMBEDDINGS in capabilities
@@ -172,7 +173,11 @@ def _operations(
         embeds = embeds or _EMBEDS.search(model) is not None
     if embeds:
         return preset.operations & {Operation.EMBEDDING}
-    return preset.operations - {Operation.EMBEDDING}
+    return _with_counting(preset.operations - {Operation.EMBEDDING})
+
+
+def _with_counting(operations: frozenset[Operation]) -> frozenset[Operation]:
+    return operations | {Operation.COUNT_TOKENS} if Operation.CHAT in operations else operations
 
 
 def _count(row: Mapping[str, Any], key: str, listed: int | None, known: int | None) -> int | None:

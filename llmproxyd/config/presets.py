@@ -61,7 +61,7 @@ def _local(
     )
 
 
-_OPENAI_QUIRKS: Final = Quirks(developer_role=True, max_completion_tokens=True)
+_OPENAI_QUIRKS: Final = Quirks(developer_role=True, max_completion_tokens=True, responses=True)
 
 _ROWS: Final = (
     Preset(
@@ -116,7 +116,6 @@ _ROWS: Final = (
         key_env=("COHERE_API_KEY", "CO_API_KEY"),
         probe=Probe("/v1/models?page_size=1"),
         listing=Probe("/v1/models?page_size=1000", lists_models=True),
-        operations=frozenset({Operation.CHAT, Operation.EMBEDDING}),
     ),
     Preset(
         "xai",
@@ -180,7 +179,7 @@ _ROWS: Final = (
         keyless=True,
         probe=None,
         listing=None,
-        quirks=_OPENAI_QUIRKS,
+        quirks=Quirks(developer_role=True, max_completion_tokens=True),
     ),
 )
 

@@ -391,16 +391,17 @@ def test_a_local_model_is_free_and_any_other_unknown_price_stays_unknown(tmp_pat
 @pytest.mark.parametrize(
     ("provider", "model", "operations"),
     [
-        ("openai", "gpt-4o", {"chat", "completion"}),
+        ("openai", "gpt-4o", {"chat", "completion", "count_tokens"}),
         ("openai", "text-embedding-3-small", {"embedding"}),
         ("ollama", "nomic-embed-text", {"embedding"}),
-        ("ollama", "llama3", {"chat", "completion"}),
+        ("ollama", "llama3", {"chat", "completion", "count_tokens"}),
         ("vllm", "{id: bge-m3, capabilities: [embeddings]}", {"embedding"}),
-        ("vllm", "{id: embedded-assistant, capabilities: [tools]}", {"chat", "completion"}),
+        ("vllm", "{id: embedded-assistant, capabilities: [tools]}", {"chat", "completion", "count_tokens"}),
         ("tgi", "nomic-embed-text", set()),
         ("anthropic", "claude-opus-5-5", {"chat", "completion", "count_tokens"}),
         ("gemini", "gemini-embedding-2", {"embedding"}),
-        ("cohere", "command-a", {"chat"}),
+        ("cohere", "command-a", {"chat", "completion", "count_tokens"}),
+        ("mock", "echo", {"chat", "completion", "embedding", "count_tokens"}),
     ],
 )
 def test_a_deployment_serves_what_provider_and_model_can(
