@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+import re
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -15,7 +16,7 @@ from llmproxyd.adapters import ADAPTERS, openai_chat
 from llmproxyd.adapters.openai_answer import parse_answer
 from llmproxyd.adapters.openai_relay import new_relay
 from llmproxyd.adapters.openai_stream import new_decoder
-from llmproxyd.surfaces import SURFACES
+from llmproxyd.surfaces import SURFACE_NAMES, SURFACES
 from llmproxyd.values.answer import (
     Answer,
     Choice,
@@ -25,6 +26,7 @@ from llmproxyd.values.answer import (
     Started,
     TextDelta,
     ThinkingDelta,
+    TokenCount,
     ToolCallDelta,
     UsageReported,
     Vectors,
@@ -33,6 +35,7 @@ from llmproxyd.values.answer import (
 )
 from llmproxyd.values.contracts import Adapter, Surface
 from llmproxyd.values.cost import Usage
+from llmproxyd.values.failure import Failure
 from llmproxyd.values.request import (
     NO_OVERRIDES,
     Audio,
@@ -57,75 +60,171 @@ from llmproxyd.values.request import (
     ToolResult,
 )
 from tests import wire
-from tests.adapters.build import MINE, PLAIN, ask, bare, deployment, said
+from tests.adapters.build import MINE, PLACES, PLAIN, ask, bare, deployment, said, surface_at
 
 CHAT = SURFACES["/v1/chat/completions"]
-PAIRS = list(product(SURFACES.items(), ADAPTERS.values()))
-PAIR_NAMES = [f"{surface.name} to {adapter.dialect.value}" for (_, surface), adapter in PAIRS]
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What was recorded of a provider: whole bodies by operation, and streams."""
+
+    folder: str
+    whole: dict[Operation, str]
+    streams: tuple[str, ...]
+
+
+_TALKED = {Operation.CHAT: "response", Operation.COMPLETION: "response"}
+RECORDED = {
+    Dialect.OPENAI_CHAT: Recorded(
+        "openai_chat",
+        {**_TALKED, Operation.EMBEDDING: "embeddings_response"},
+        ("text", "tools", "openrouter", "azure"),
+    ),
+    Dialect.OPENAI_RESPONSES: Recorded(
+        "openai_responses",
+        {**_TALKED, Operation.COUNT_TOKENS: "input_tokens"},
+        ("text", "tools", "custom", "incomplete"),
+    ),
+    Dialect.ANTHROPIC_MESSAGES: Recorded(
+        "anthropic-messages",
+        {**_TALKED, Operation.COUNT_TOKENS: "count_tokens"},
+        ("thinking_text_tool", "thought_omitted", "citations", "refusal"),
+    ),
+    Dialect.GEMINI_GENERATE: Recorded(
+        "gemini-generate",
+        {**_TALKED, Operation.COUNT_TOKENS: "count_tokens", Operation.EMBEDDING: "batch_embed"},
+        ("text", "tools", "length"),
+    ),
+    Dialect.COHERE_CHAT: Recorded(
+        "cohere_chat", {**_TALKED, Operation.EMBEDDING: "embed"}, ("text", "tools", "thinking", "cited")
+    ),
+    Dialect.OLLAMA_CHAT: Recorded(
+        "ollama_chat", {**_TALKED, Operation.EMBEDDING: "embed"}, ("text", "tools", "generate")
+    ),
+}
+SHOWN = {
+    Operation.CHAT: "It is 7 °C in Łódź.",
+    Operation.COMPLETION: "It is 7 °C in Łódź.",
+    Operation.EMBEDDING: "[0.5, -0.25]",
+    Operation.COUNT_TOKENS: "120",
+}
+"""What every whole recording says."""
+
+ANSWERS = {
+    Operation.CHAT: Answer,
+    Operation.COMPLETION: Answer,
+    Operation.EMBEDDING: Vectors,
+    Operation.COUNT_TOKENS: TokenCount,
+}
+NAMELESS = {
+    "openai-responses-input-tokens", "anthropic-count-tokens", "gemini-count-tokens", "gemini-embeddings",
+    "ollama-embeddings",
+}  # fmt: skip
+"""Surfaces whose answers do not name a model."""
+
+LAST = {
+    "openai-chat": rb"data: \[DONE\]\n\n",
+    "openai-completions": rb"data: \[DONE\]\n\n",
+    "openai-responses": rb"event: response\.(completed|incomplete)\ndata: \{.*\}\n\n",
+    "anthropic-messages": rb'event: message_stop\ndata: \{"type":"message_stop"\}\n\n',
+    "gemini-generate": rb'"(finish|block)Reason":"[A-Z_]+".*\}\s*\]?\s*',
+    "ollama-chat": rb'\{.*"done":true.*\}\n',
+    "ollama-generate": rb'\{.*"done":true.*\}\n',
+}
+"""How a good stream ends."""
+
+_CUTS = 40
+TALK = {Operation.CHAT, Operation.COMPLETION}
+
+
+def name_of(path: str, adapter: Adapter) -> str:
+    return f"{path} to {adapter.dialect.value}"
+
+
+PAIRS = [
+    pytest.param(path, adapter, id=name_of(path, adapter))
+    for path, adapter in product(PLACES, ADAPTERS.values())
+    if surface_at(path).operation in adapter.operations
+]
+TALKING_PAIRS = [pair for pair in PAIRS if surface_at(str(pair.values[0])).operation in TALK]
+STREAMING_PAIRS = [
+    pytest.param(path, adapter, case, id=f"{name_of(path, adapter)}, {case}")
+    for path, adapter in product(PLACES, ADAPTERS.values())
+    if surface_at(path).operation in adapter.operations & TALK and not path.endswith(":generateContent")
+    for case in RECORDED[adapter.dialect].streams
+]
+
+
+def stream_from(path: str, **document: Any) -> Request:
+    """Google's clients choose by the address whether they stream."""
+    return ask(path, **({} if ":" in path else {"stream": True}), **document)
 
 
 def test_the_tables_are_keyed_by_what_their_rows_say() -> None:
     assert {dialect: adapter.dialect for dialect, adapter in ADAPTERS.items()} == {d: d for d in ADAPTERS}
-    names = [surface.name for surface in SURFACES.values()]
-    assert len(set(names)) == len(names)
+    assert set(ADAPTERS) == set(RECORDED) == set(Dialect)
+    named = {surface.name: surface for surface in SURFACES.values()}
+    assert all(named[surface.name] is surface for surface in SURFACES.values()), "two that share a name"
+
+
+def test_every_surface_is_tested_here_and_known_to_rules() -> None:
+    tested = {surface_at(path).name for path in PLACES}
+    assert tested == SURFACE_NAMES
+    assert tested >= {surface.name for surface in SURFACES.values()}
 
 
 # --- every surface with every adapter -----------------------------------------------------------------------------
 
-STREAMS = {
-    Dialect.OPENAI_CHAT: (("text", "tools", "openrouter", "azure"), "response"),
-    Dialect.OLLAMA_CHAT: (("text", "tools", "generate"), "response"),
-}
 
-
-@pytest.mark.parametrize(("mounted", "adapter"), PAIRS, ids=PAIR_NAMES)
-def test_every_surface_reaches_every_provider(mounted: tuple[str, Surface], adapter: Adapter) -> None:
-    path, surface = mounted
+@pytest.mark.parametrize(("path", "adapter"), PAIRS)
+def test_every_surface_reaches_every_provider(path: str, adapter: Adapter) -> None:
     there = deployment(dialect=adapter.dialect)
-    request = ask(path, user="u")
-    call = adapter.format_call(request, surface.parse_content(request), there, NO_OVERRIDES)
+    request = ask(path)
+    call = adapter.format_call(request, surface_at(path).parse_content(request), there, NO_OVERRIDES)
     document = json.loads(call.body)
-    assert document["model"] == "up-model"
     assert "hello" in json.dumps(document)
+    assert document.get("model") == "up-model" or "/models/up-model:" in call.url
     assert call.url.startswith(there.provider.base_url + "/")
+    assert call.warnings == ()
 
 
-@pytest.mark.parametrize(("mounted", "adapter"), PAIRS, ids=PAIR_NAMES)
-def test_every_recorded_answer_reaches_every_client(mounted: tuple[str, Surface], adapter: Adapter) -> None:
-    path, surface = mounted
-    folder = adapter.dialect.value.replace("-", "_")
-    embeds = surface.operation is Operation.EMBEDDING
-    name = {"openai_chat": "embeddings_response", "ollama_chat": "embed"}[folder] if embeds else "response"
-    answer = adapter.parse_answer(ask(path), wire.whole(folder, name))
-    assert isinstance(answer, Vectors if embeds else Answer)
-    body = surface.format_answer(answer, ask(path), model="alias", id="ours", created_s=1)
-    document = json.loads(body)
-    assert document["model"] == "alias"
-    shown = (
-        document["data"][0]["embedding"] if embeds else json.dumps(document["choices"], ensure_ascii=False)
-    )
-    assert shown == [0.5, -0.25] if embeds else "It is 7 °C in Łódź." in shown
+@pytest.mark.parametrize(("path", "adapter"), TALKING_PAIRS)
+def test_what_only_the_clients_dialect_knows_is_carried_or_told(path: str, adapter: Adapter) -> None:
+    surface = surface_at(path)
+    request = ask(path, frills="kept")
+    there = deployment(dialect=adapter.dialect)
+    call = adapter.format_call(request, surface.parse_content(request), there, NO_OVERRIDES)
+    own = surface.dialect is adapter.dialect
+    assert (json.loads(call.body).get("frills") == "kept") is own
+    assert (f"frills: not carried to {adapter.dialect.value}" in call.warnings) is not own
 
 
-@pytest.mark.parametrize(
-    ("mounted", "adapter"), PAIRS[: 2 * len(ADAPTERS)], ids=PAIR_NAMES[: 2 * len(ADAPTERS)]
-)
+@pytest.mark.parametrize(("path", "adapter"), PAIRS)
+def test_every_recorded_answer_reaches_every_client(path: str, adapter: Adapter) -> None:
+    surface, recorded, request = surface_at(path), RECORDED[adapter.dialect], ask(path)
+    answer = adapter.parse_answer(request, wire.whole(recorded.folder, recorded.whole[surface.operation]))
+    assert not isinstance(answer, Failure)
+    assert isinstance(answer, ANSWERS[surface.operation])
+    body = surface.format_answer(answer, request, model="alias", id="ours", created_s=1)
+    shown = json.dumps(json.loads(body), ensure_ascii=False)
+    assert SHOWN[surface.operation] in shown
+    assert ('"alias"' in shown) is (surface.name not in NAMELESS)
+
+
+@pytest.mark.parametrize(("path", "adapter", "case"), STREAMING_PAIRS)
 def test_every_recorded_stream_reaches_every_client_wherever_it_is_cut(
-    mounted: tuple[str, Surface], adapter: Adapter
+    path: str, adapter: Adapter, case: str
 ) -> None:
-    path, surface = mounted
-    request = ask(path, stream=True, stream_options={"include_usage": True})
-    for case in STREAMS[adapter.dialect][0]:
-        data = wire.stream(adapter.dialect.value.replace("-", "_"), case)
-        written = {
-            encode(
-                surface, request, wire.decode(lambda: adapter.new_decoder(request), [data[:cut], data[cut:]])
-            )
-            for cut in range(0, len(data), 7)
-        }
-        (only,) = {out.replace(b": keep-alive\n\n", b"") for out in written}
-        assert only.endswith(b"}}}\n\ndata: [DONE]\n\n")
-        assert b'"model":"alias"' in only
+    surface, request = surface_at(path), stream_from(path)
+    data = wire.stream(RECORDED[adapter.dialect].folder, case)
+    written = {
+        encode(surface, request, wire.decode(lambda: adapter.new_decoder(request), [data[:cut], data[cut:]]))
+        for cut in range(0, len(data), len(data) // _CUTS)
+    }
+    (only,) = written
+    assert re.search(rb"(?:" + LAST[surface.name] + rb")\Z", only)
+    assert b'"alias"' in only
 
 
 # --- what one writes the other reads ------------------------------------------------------------------------------
@@ -226,7 +325,9 @@ def chats(draw: st.DrawFn) -> Chat:
 @settings(max_examples=150, deadline=None)
 @given(chats(), st.booleans())
 def test_a_conversation_that_was_formatted_reads_back_the_same(chat: Chat, stream: bool) -> None:
-    call = openai_chat.format_call(bare(stream=stream), chat, deployment(MINE), NO_OVERRIDES)
+    call = openai_chat.format_call(
+        bare(stream=stream), chat, deployment(MINE, preset="openrouter"), NO_OVERRIDES
+    )
     request = CHAT.parse_request({}, call.body, "/v1/chat/completions")
     assert CHAT.parse_content(request) == chat
     assert (request.model, request.stream) == ("up-model", stream)

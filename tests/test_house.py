@@ -109,7 +109,7 @@ def test_every_module_imports_alone() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_only_upstream_opens_connections_to_providers() -> None:
+def test_only_the_pool_opens_connections_to_providers() -> None:
     """The fence stands or falls with this: whoever else could dial would be a way around it."""
     dialling = re.compile(
         r"ClientSession|TCPConnector|UnixConnector|open_connection|create_connection\(|open_unix_connection"
@@ -117,7 +117,7 @@ def test_only_upstream_opens_connections_to_providers() -> None:
     found = {
         str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py") if dialling.search(path.read_text())
     }
-    assert found == {"exchange/upstream.py"}
+    assert found == {"exchange/pool.py"}
 
 
 def test_nothing_swallows_cancellation_or_everything() -> None:

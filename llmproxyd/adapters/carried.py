@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from itertools import islice
 
-from llmproxyd.values.request import Chat, Dialect
+from llmproxyd.values.request import Chat, Dialect, Embed
 
 MAX_TOLD = 16
 """Fields named in one answer: warnings travel in a header."""
@@ -24,18 +24,40 @@ def not_carried(field: str, dialect: Dialect, why: str = "") -> str:
     return _UNPRINTABLE.sub("?", text)
 
 
-def foreign_fields(chat: Chat, dialect: Dialect) -> Iterator[str]:
+def foreign_fields(content: Chat | Embed, dialect: Dialect) -> Iterator[str]:
     """Warnings for the fields that only other dialects know, and for those that have no canonical form."""
-    names = list(_foreign_names(chat, dialect))
+    names = list(_foreign_names(content, dialect))
     for name in islice(names, MAX_TOLD):
         yield not_carried(name, dialect)
     if len(names) > MAX_TOLD:
         yield not_carried(f"{len(names) - MAX_TOLD} more fields", dialect)
 
 
-def _foreign_names(chat: Chat, dialect: Dialect) -> Iterator[str]:
-    yield from chat.left_out
-    for origin, fields in chat.extras.items():
+class Losses:
+    """Collects the warnings of one call, each once, in the order met: first what is foreign, then what is noted."""
+
+    def __init__(self, content: Chat | Embed, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self._texts = dict.fromkeys(foreign_fields(content, dialect))
+
+    def note(self, field: str, why: str = "") -> None:
+        """``field``: a fixed name of ours, so that there is an end to them."""
+        self._texts.setdefault(not_carried(field, self._dialect, why))
+
+    def note_given(self, values: object, *names: str) -> None:
+        """Those of the attributes ``names`` that say anything."""
+        for name in names:
+            if getattr(values, name):
+                self.note(name)
+
+    def texts(self) -> tuple[str, ...]:
+        return tuple(self._texts)
+
+
+def _foreign_names(content: Chat | Embed, dialect: Dialect) -> Iterator[str]:
+    if isinstance(content, Chat):
+        yield from content.left_out
+    for origin, fields in content.extras.items():
         if origin is dialect:
             continue
         for name, value in fields.items():

@@ -32,7 +32,7 @@ from llmproxyd.values.answer import (
     Vectors,
     fold,
 )
-from llmproxyd.values.contracts import Adapter, Call, Listed
+from llmproxyd.values.contracts import Adapter, BadRequest, Call, Listed
 from llmproxyd.values.cost import Usage
 from llmproxyd.values.failure import Failure
 from llmproxyd.values.request import Content, Dialect, Embed, Operation, Overrides, Request
@@ -62,8 +62,11 @@ def format_call(request: Request, content: Content, deployment: Deployment, over
 def _format_body(
     request: Request, content: Content, deployment: Deployment, overrides: Overrides
 ) -> tuple[str, dict[str, Any], tuple[str, ...]]:
+    if request.operation is Operation.COUNT_TOKENS:
+        raise BadRequest("The chosen model's provider does not count tokens.", param="model")
     if isinstance(content, Embed):
-        return "/api/embed", format_embed(content, deployment.upstream), ()
+        body, warnings = format_embed(content, deployment.upstream)
+        return "/api/embed", body, warnings
     if request.operation is Operation.COMPLETION:
         prompt = prompt_of(content)
         body, warnings = format_generate(content, prompt, deployment, overrides, stream=request.stream)

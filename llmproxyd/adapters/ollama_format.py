@@ -1,8 +1,9 @@
 """Canonical content -> the bodies of Ollama's native API: /api/chat, /api/generate, /api/embed.
 
 Ollama's own defaults are kept: what the client does not set is not sent, ``num_ctx`` above all, since changing it
-loads the model anew. Dropped with a warning: a demand for tool use (there is no such field), token biases, the wish
-for one call at a time. Dropped silently: user, metadata, service tier, cache marks, signatures.
+loads the model anew. Left out with a warning: a demand for tool use (there is no such field), token biases, the wish
+for one call at a time, user, metadata, service tier, names, cache marks, citations, strictness of tools, and what only
+other dialects know. Left out silently: signatures, which mean something to their makers only.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from llmproxyd import jsontext
+from llmproxyd.adapters.carried import Losses
 from llmproxyd.values.contracts import BadRequest
 from llmproxyd.values.request import (
     Capability,
@@ -34,6 +36,8 @@ from llmproxyd.values.request import (
 )
 from llmproxyd.values.snapshot import Deployment
 
+_DIALECT = Dialect.OLLAMA_CHAT
+
 # Ollama's own OpenAI-like layer translates efforts like this.
 _THINK: dict[str, bool | str] = {
     "none": False, "minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "max", "max": "max",
@@ -53,51 +57,57 @@ def format_chat(
     chat: Chat, deployment: Deployment, overrides: Overrides, *, stream: bool
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """-> (body of /api/chat, warnings). Raises BadRequest naming the field that cannot be carried."""
-    warnings: list[str] = []
-    body: dict[str, Any] = {**_extras(chat), "messages": list(_format_messages(chat.messages))}
-    tools = _usable_tools(chat, warnings)
+    losses = Losses(chat, _DIALECT)
+    body: dict[str, Any] = {**_extras(chat), "messages": list(_Writer(losses).write(chat.messages))}
+    tools = _usable_tools(chat, losses)
     if tools:
-        body["tools"] = [_format_tool(tool, index) for index, tool in enumerate(tools)]
-    body |= _common(chat, deployment, overrides, warnings, stream=stream)
-    return body, tuple(warnings)
+        body["tools"] = [_format_tool(tool, index, losses) for index, tool in enumerate(tools)]
+    body |= _common(chat, deployment, overrides, losses, stream=stream)
+    return body, losses.texts()
 
 
 def format_generate(
     chat: Chat, prompt: str, deployment: Deployment, overrides: Overrides, *, stream: bool
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """-> (body of /api/generate, warnings): a text without a conversation."""
-    warnings: list[str] = []
+    losses = Losses(chat, _DIALECT)
     body: dict[str, Any] = {**_extras(chat), "prompt": prompt}
-    return body | _common(chat, deployment, overrides, warnings, stream=stream), tuple(warnings)
+    return body | _common(chat, deployment, overrides, losses, stream=stream), losses.texts()
 
 
-def format_embed(embed: Embed, upstream: str) -> dict[str, Any]:
+def format_embed(embed: Embed, upstream: str) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """-> (body of /api/embed, warnings). Raises BadRequest for what is no text."""
     if not all(isinstance(item, str) for item in embed.inputs):
         raise BadRequest("The chosen model embeds text only, not token ids.", param="input")
+    losses = Losses(embed, _DIALECT)
+    losses.note_given(embed, "user", "input_type")
     body: dict[str, Any] = {
-        **embed.extras.get(Dialect.OLLAMA_CHAT, {}),
+        **embed.extras.get(_DIALECT, {}),
         "model": upstream,
         "input": list(embed.inputs),
     }
-    return body if embed.dimensions is None else body | {"dimensions": embed.dimensions}
+    return body if embed.dimensions is None else body | {"dimensions": embed.dimensions}, losses.texts()
 
 
 def _extras(chat: Chat) -> dict[str, Any]:
-    return {**chat.extras.get(Dialect.OLLAMA_CHAT, {})}
+    return {**chat.extras.get(_DIALECT, {})}
 
 
 def _common(
-    chat: Chat, deployment: Deployment, overrides: Overrides, warnings: list[str], *, stream: bool
+    chat: Chat, deployment: Deployment, overrides: Overrides, losses: Losses, *, stream: bool
 ) -> dict[str, Any]:
+    losses.note_given(chat, "user", "metadata")
+    if chat.service_tier not in (None, "auto"):
+        losses.note("service_tier")
     # Without the field Ollama streams.
     fields: dict[str, Any] = {"model": deployment.upstream, "stream": stream}
-    options = {**_extras(chat).get("options", {}), **_options(chat.sampling, overrides, warnings)}
+    options = {**_extras(chat).get("options", {}), **_options(chat.sampling, overrides, losses)}
     if options:
         fields["options"] = options
-    think = _think(chat, deployment, overrides, warnings)
+    think = _think(chat, deployment, overrides, losses)
     if think is not None:
         fields["think"] = think
-    output = _format_output(chat.output_format)
+    output = _format_output(chat.output_format, losses)
     if output is not None:
         fields["format"] = output
     if chat.sampling.logprobs:
@@ -107,11 +117,10 @@ def _common(
     return fields
 
 
-def _options(sampling: Sampling, overrides: Overrides, warnings: list[str]) -> dict[str, Any]:
+def _options(sampling: Sampling, overrides: Overrides, losses: Losses) -> dict[str, Any]:
     if sampling.n is not None and sampling.n > 1:
         raise BadRequest("The chosen model gives one answer per request.", param="n")
-    if sampling.logit_bias:
-        warnings.append("logit_bias was left out: the provider does not know it")
+    losses.note_given(sampling, "logit_bias")
     options: dict[str, Any] = {}
     for name, option in _OPTIONS.items():
         wanted = getattr(overrides, name, None)
@@ -123,9 +132,7 @@ def _options(sampling: Sampling, overrides: Overrides, warnings: list[str]) -> d
     return options
 
 
-def _think(
-    chat: Chat, deployment: Deployment, overrides: Overrides, warnings: list[str]
-) -> bool | str | None:
+def _think(chat: Chat, deployment: Deployment, overrides: Overrides, losses: Losses) -> bool | str | None:
     effort = overrides.effort or chat.effort
     think: bool | str | None = chat.thinking_budget > 0 if chat.thinking_budget is not None else None
     if effort is not None:
@@ -133,39 +140,45 @@ def _think(
     known = deployment.capabilities
     if think and known is not None and Capability.THINKING not in known:
         # Ollama refuses the whole request otherwise.
-        warnings.append("the reasoning effort was left out: the model does not think")
+        losses.note("reasoning_effort", "the model does not think")
         return None
     return think
 
 
-def _format_output(wanted: OutputFormat | None) -> Any:
+def _format_output(wanted: OutputFormat | None, losses: Losses) -> Any:
     if wanted is None or wanted.kind == "text":
         return None
+    if wanted.description:
+        losses.note("response_format.description")
     return wanted.schema if wanted.kind == "json_schema" and wanted.schema is not None else "json"
 
 
 # --- tools ------------------------------------------------------------------------------------------------------
 
 
-def _usable_tools(chat: Chat, warnings: list[str]) -> tuple[Tool, ...]:
+def _usable_tools(chat: Chat, losses: Losses) -> tuple[Tool, ...]:
     """Ollama has no choice of tools: what must not be called is not offered, what must be called cannot be forced."""
     if chat.parallel_tool_calls is False and chat.tools:
-        warnings.append("parallel_tool_calls was left out: the provider does not know it")
+        losses.note("parallel_tool_calls")
     choice = chat.tool_choice
     if choice is None:
         return chat.tools
     if choice.mode == "none":
         return ()
     if choice.mode in ("required", "named") and chat.tools:
-        warnings.append("tool_choice was left out: the provider cannot force a tool call")
+        losses.note("tool_choice", "a call cannot be forced")
     return tuple(tool for tool in chat.tools if tool.name in choice.names) if choice.names else chat.tools
 
 
-def _format_tool(tool: Tool, index: int) -> dict[str, Any]:
+def _format_tool(tool: Tool, index: int, losses: Losses) -> dict[str, Any]:
     if tool.kind != "function":
         raise BadRequest(
             f"The chosen model knows function tools only, not {tool.kind!r}.", param=f"tools[{index}].type"
         )
+    if tool.strict:
+        losses.note("tools.strict")
+    if tool.cache is not None:
+        losses.note("cache marks")
     function: dict[str, Any] = {
         "name": tool.name,
         "description": tool.description or "",
@@ -177,44 +190,71 @@ def _format_tool(tool: Tool, index: int) -> dict[str, Any]:
 # --- messages ---------------------------------------------------------------------------------------------------
 
 
-def _format_messages(messages: tuple[Message, ...]) -> Iterator[dict[str, Any]]:
-    names: dict[str, str] = {}  # call id -> tool name; a later call with the same id wins
-    for index, message in enumerate(messages):
-        names |= {part.id: part.name for part in message.parts if isinstance(part, ToolCall)}
-        yield from _format_message(message, f"messages[{index}]", names)
+class _Writer:
+    """Writes the messages of one call."""
 
+    def __init__(self, losses: Losses) -> None:
+        self._losses = losses
+        self._names: dict[str, str] = {}  # call id -> tool name; a later call with the same id wins
 
-def _format_message(message: Message, where: str, names: dict[str, str]) -> Iterator[dict[str, Any]]:
-    results = [part for part in message.parts if isinstance(part, ToolResult)]
-    others: list[Part] = [part for part in message.parts if not isinstance(part, ToolResult)]
-    for result in results:
-        yield _format_result(result, names)
-    # A tool message holds text only: its images go to a user message that follows.
-    moved: list[Part] = [part for result in results for part in result.parts if not isinstance(part, Text)]
-    if not results or others or moved:
-        role = Role.USER if results else message.role
-        yield _format_turn(role, [*moved, *others], where)
+    def write(self, messages: tuple[Message, ...]) -> Iterator[dict[str, Any]]:
+        for index, message in enumerate(messages):
+            self._names |= {part.id: part.name for part in message.parts if isinstance(part, ToolCall)}
+            yield from self._message(message, f"messages[{index}]")
 
+    def _message(self, message: Message, where: str) -> Iterator[dict[str, Any]]:
+        if message.name is not None:
+            self._losses.note("messages.name")
+        results = [part for part in message.parts if isinstance(part, ToolResult)]
+        others: list[Part] = [part for part in message.parts if not isinstance(part, ToolResult)]
+        for result in results:
+            self._note(result)
+            yield _format_result(result, self._names)
+        # A tool message holds text only: its images go to a user message that follows.
+        moved: list[Part] = [
+            part for result in results for part in result.parts if not isinstance(part, Text)
+        ]
+        if not results or others or moved:
+            role = Role.USER if results else message.role
+            yield self._turn(role, [*moved, *others], where)
 
-def _format_turn(role: Role, parts: list[Part], where: str) -> dict[str, Any]:
-    wire: dict[str, Any] = {
-        "role": Role.SYSTEM.value if role is Role.DEVELOPER else role.value,
-        "content": "\n".join(text for text in map(_text_of, parts) if text),
-    }
-    images = [
-        _format_image(part, f"{where}.content[{i}]")
-        for i, part in enumerate(parts)
-        if _is_seen(part, where, i)
-    ]
-    if images:
-        wire["images"] = images
-    thoughts = [part.text for part in parts if isinstance(part, Thinking) and part.text]
-    if thoughts and role is Role.ASSISTANT:
-        wire["thinking"] = "".join(thoughts)
-    calls = [_format_tool_call(part) for part in parts if isinstance(part, ToolCall)]
-    if calls:
-        wire["tool_calls"] = calls
-    return wire
+    def _turn(self, role: Role, parts: list[Part], where: str) -> dict[str, Any]:
+        for part in parts:
+            self._note(part)
+        wire: dict[str, Any] = {
+            "role": Role.SYSTEM.value if role is Role.DEVELOPER else role.value,
+            "content": "\n".join(text for text in map(_text_of, parts) if text),
+        }
+        images = [
+            _format_image(part, f"{where}.content[{i}]")
+            for i, part in enumerate(parts)
+            if _is_seen(part, where, i)
+        ]
+        if images:
+            wire["images"] = images
+        thoughts = [part.text for part in parts if isinstance(part, Thinking) and part.text]
+        if thoughts and role is Role.ASSISTANT:
+            wire["thinking"] = "".join(thoughts)
+        calls = [_format_tool_call(part) for part in parts if isinstance(part, ToolCall)]
+        if calls:
+            wire["tool_calls"] = calls
+        return wire
+
+    def _note(self, part: Part) -> None:
+        """What is lost of a part that is carried."""
+        if isinstance(part, Text | Image | File | ToolResult) and part.cache is not None:
+            self._losses.note("cache marks")
+        match part:
+            case Text(citations=citations) if citations:
+                self._losses.note("citations")
+            case Image(detail=detail) if detail not in (None, "auto"):
+                self._losses.note("image_url.detail")
+            case Thinking(text="", encrypted=str()):
+                self._losses.note("thinking", "another model's")
+            case ToolResult(parts=inner):
+                for text in inner:
+                    if isinstance(text, Text):
+                        self._note(text)
 
 
 def _text_of(part: Part) -> str:

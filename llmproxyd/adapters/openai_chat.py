@@ -46,14 +46,15 @@ _EMBEDDING_TYPES = frozenset({"embedding", "embeddings"})
 
 def format_call(request: Request, content: Content, deployment: Deployment, overrides: Overrides) -> Call:
     """Canonical content -> Call. Raises BadRequest naming the field that the dialect cannot carry."""
-    provider, upstream = deployment.provider, deployment.upstream
-    warnings: tuple[str, ...] = ()
+    provider = deployment.provider
     operation = _served_as(request, provider.quirks)
+    if operation not in _PATHS:
+        raise BadRequest("The chosen model's provider does not count tokens.", param="model")
     if isinstance(content, Embed):
-        body = format_embedding(content, upstream)
+        body, warnings = format_embedding(content, deployment)
     else:
         format_body = format_completion if operation is Operation.COMPLETION else format_chat
-        body, warnings = format_body(request, content, upstream, overrides, provider.quirks)
+        body, warnings = format_body(request, content, deployment, overrides)
     return format_post(
         provider, _url(deployment, operation), jsontext.encode(body), stream=request.stream, warnings=warnings
     )

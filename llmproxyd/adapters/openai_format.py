@@ -1,7 +1,8 @@
 """Canonical content -> the body of a call in OpenAI's dialect: chat, legacy completions, embeddings.
 
-Where a server does not know a field it is told by its ``Quirks``, which are data. Dropped with a warning: ``top_k``
-for makers that refuse it. Fields of ``extras`` that are this dialect's own ride along untouched.
+Where a server does not know a field it is told by its ``Quirks``, which are data. Left out with a warning: ``top_k``
+for makers that refuse it, cache marks of tools, what only other dialects know. Fields of ``extras`` that are this
+dialect's own ride along untouched.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from llmproxyd.adapters.openai_messages import format_messages
+from llmproxyd.adapters.carried import Losses
+from llmproxyd.adapters.openai_messages import MessageWriter
 from llmproxyd.values.contracts import BadRequest
 from llmproxyd.values.request import (
     Chat,
@@ -25,7 +27,9 @@ from llmproxyd.values.request import (
     Tool,
     ToolChoice,
 )
-from llmproxyd.values.snapshot import Quirks
+from llmproxyd.values.snapshot import Deployment, Quirks
+
+_DIALECT = Dialect.OPENAI_CHAT
 
 # Thinking budgets of other dialects, as the efforts they come closest to.
 _EFFORT_BUDGETS = ((0, "none"), (1024, "minimal"), (2048, "low"), (8192, "medium"), (16384, "high"))
@@ -37,13 +41,15 @@ _SAMPLING = (
 
 
 def format_chat(
-    request: Request, chat: Chat, upstream: str, overrides: Overrides, quirks: Quirks
+    request: Request, chat: Chat, deployment: Deployment, overrides: Overrides
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """-> (body, warnings). Raises BadRequest naming the field that the dialect cannot carry."""
-    sampling, warnings = _fit(_overridden(chat.sampling, overrides), quirks)
-    body: dict[str, Any] = {**chat.extras.get(Dialect.OPENAI_CHAT, {})}
-    body |= {"model": upstream, "messages": format_messages(chat.messages, quirks)}
-    body |= dict(_tool_fields(chat))
+    quirks, losses = deployment.provider.quirks, Losses(chat, _DIALECT)
+    sampling = _fit(_overridden(chat.sampling, overrides), quirks, losses)
+    body: dict[str, Any] = {**chat.extras.get(_DIALECT, {})}
+    body["model"] = deployment.upstream
+    body["messages"] = MessageWriter(deployment, losses).write(chat.messages)
+    body |= dict(_tool_fields(chat, losses))
     body |= dict(_sampling_fields(sampling, quirks))
     effort = overrides.effort or chat.effort or _effort_of(chat.thinking_budget)
     optional: Mapping[str, Any] = {
@@ -54,28 +60,32 @@ def format_chat(
         "metadata": dict(chat.metadata) or None,
     }
     body |= {name: value for name, value in optional.items() if value is not None}
-    return body | stream_fields(request, quirks), warnings
+    return body | stream_fields(request, quirks), losses.texts()
 
 
 def format_completion(
-    request: Request, chat: Chat, upstream: str, overrides: Overrides, quirks: Quirks
+    request: Request, chat: Chat, deployment: Deployment, overrides: Overrides
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """A legacy completion: one text in, no conversation."""
-    sampling, warnings = _fit(_overridden(chat.sampling, overrides), quirks)
-    body: dict[str, Any] = {**chat.extras.get(Dialect.OPENAI_CHAT, {})}
-    body |= {"model": upstream, "prompt": prompt_of(chat)}
+    quirks, losses = deployment.provider.quirks, Losses(chat, _DIALECT)
+    sampling = _fit(_overridden(chat.sampling, overrides), quirks, losses)
+    if overrides.effort or chat.effort or chat.thinking_budget:
+        losses.note("reasoning_effort", "a completion has none")
+    body: dict[str, Any] = {**chat.extras.get(_DIALECT, {})}
+    body |= {"model": deployment.upstream, "prompt": prompt_of(chat)}
     body |= dict(_sampling_fields(sampling, replace(quirks, max_completion_tokens=False)))
     if chat.user is not None:
         body["user"] = chat.user
-    return body | stream_fields(request, quirks), warnings
+    return body | stream_fields(request, quirks), losses.texts()
 
 
-def format_embedding(embed: Embed, upstream: str) -> dict[str, Any]:
-    """Floats are asked for whatever the client wants: every server knows them, and the surface can encode."""
-    body: dict[str, Any] = {**embed.extras.get(Dialect.OPENAI_CHAT, {})}
+def format_embedding(embed: Embed, deployment: Deployment) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """-> (body, warnings). Floats are asked for whatever the client wants: every server knows them, and the surface can
+    encode."""
+    body: dict[str, Any] = {**embed.extras.get(_DIALECT, {})}
     inputs = [list(item) if isinstance(item, tuple) else item for item in embed.inputs]
     body |= {
-        "model": upstream,
+        "model": deployment.upstream,
         "input": inputs[0] if len(inputs) == 1 and isinstance(inputs[0], str) else inputs,
     }
     optional: Mapping[str, Any] = {
@@ -83,7 +93,8 @@ def format_embedding(embed: Embed, upstream: str) -> dict[str, Any]:
         "user": embed.user,
         "input_type": embed.input_type,
     }
-    return body | {name: value for name, value in optional.items() if value is not None}
+    body |= {name: value for name, value in optional.items() if value is not None}
+    return body, Losses(embed, _DIALECT).texts()
 
 
 def stream_fields(request: Request, quirks: Quirks) -> dict[str, Any]:
@@ -115,13 +126,14 @@ def _overridden(sampling: Sampling, overrides: Overrides) -> Sampling:
     return replace(sampling, **fields) if fields else sampling
 
 
-def _fit(sampling: Sampling, quirks: Quirks) -> tuple[Sampling, tuple[str, ...]]:
+def _fit(sampling: Sampling, quirks: Quirks, losses: Losses) -> Sampling:
     if sampling.max_tokens is None:
         sampling = replace(sampling, max_tokens=quirks.default_max_tokens)
     # Those who know the new name of the limit are the dialect's makers, and refuse what is not theirs.
     if sampling.top_k is not None and quirks.max_completion_tokens:
-        return replace(sampling, top_k=None), ("top_k was left out: the provider does not know it",)
-    return sampling, ()
+        losses.note("top_k")
+        return replace(sampling, top_k=None)
+    return sampling
 
 
 def _sampling_fields(sampling: Sampling, quirks: Quirks) -> Iterator[tuple[str, Any]]:
@@ -148,10 +160,12 @@ def _effort_of(budget: int | None) -> str | None:
     return next((effort for bound, effort in _EFFORT_BUDGETS if budget <= bound), _LARGEST_EFFORT)
 
 
-def _tool_fields(chat: Chat) -> Iterator[tuple[str, Any]]:
+def _tool_fields(chat: Chat, losses: Losses) -> Iterator[tuple[str, Any]]:
     # Several servers refuse these three where there are no tools, and an empty list of them.
     if not chat.tools:
         return
+    if any(tool.cache is not None for tool in chat.tools):
+        losses.note("cache marks of tools")
     yield "tools", [_format_tool(tool) for tool in chat.tools]
     if chat.tool_choice is not None:
         yield "tool_choice", _format_choice(chat.tool_choice, chat.tools)

@@ -1,39 +1,54 @@
 """What rules may ask about a prompt, found out when first asked for, and once.
 
-OpenAI's documents are read as they are, without taking the request apart. For any other dialect the surface's own
-canonical reading is used, which costs more and is as good.
+A dialect's documents are read as they are, without taking the request apart: each has a reader, a module of functions. A
+dialect without one is read through its surface, which costs more. A question about a prompt never refuses a request.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 from llmproxyd import jsontext
+from llmproxyd.surfaces import anthropic_facts, gemini_facts, ollama_facts, openai_facts, responses_facts
+from llmproxyd.surfaces.content_facts import ContentReader
 from llmproxyd.values.contracts import Surface
-from llmproxyd.values.request import (
-    Audio,
-    Capability,
-    Chat,
-    Dialect,
-    Document,
-    Embed,
-    File,
-    Image,
-    Operation,
-    Part,
-    Refusal,
-    Request,
-    Role,
-    Text,
-    Thinking,
-    ToolCall,
-    ToolResult,
-)
+from llmproxyd.values.request import Capability, Dialect, Document, Operation, Request
+
+
+class Reader(Protocol):
+    """Answers about a document as it came. None of them raises, whatever the document looks like."""
+
+    def document_texts(self, document: Document, /) -> Iterable[str]:
+        """Everything in it that goes out as text."""
+        ...
+
+    def count_images(self, document: Document, /) -> int: ...
+
+    def thinks(self, document: Document, /) -> bool:
+        """Whether thought was asked for."""
+        ...
+
+    def is_instructed(self, document: Document, /) -> bool:
+        """Whether it holds instructions beside what the user says."""
+        ...
+
+    def beginning(self, document: Document, /) -> Any:
+        """What stays the same while the conversation grows, as anything JSON can hold."""
+        ...
+
+
+READERS: Mapping[Dialect, Reader] = {
+    Dialect.OPENAI_CHAT: openai_facts,
+    Dialect.OPENAI_RESPONSES: responses_facts,
+    Dialect.ANTHROPIC_MESSAGES: anthropic_facts,
+    Dialect.GEMINI_GENERATE: gemini_facts,
+    Dialect.OLLAMA_CHAT: ollama_facts,
+}
 
 IMAGE_TOKENS = 765
 """What a picture of ordinary size costs with the large providers: a base of 85 and four tiles of 170."""
@@ -64,8 +79,13 @@ _HAS_BY_NEED: Mapping[Capability, str] = {
     Capability.JSON_SCHEMA: "json_schema",
     Capability.THINKING: "thinking",
 }
-_INSTRUCTIONS = ("system", "developer")
-_THINKING_FIELDS = ("reasoning", "thinking", "thinking_budget")
+# What counts beside the text, under the names that the dialects have for it; no name means two things.
+_TURNS = ("messages", "contents", "input")
+_DEFINITIONS = (
+    "tools", "functions", "response_format", "output_format", "output_config", "text", "format", "generationConfig",
+    "generation_config",
+)  # fmt: skip
+_WRAPPED = ("generateContentRequest", "generate_content_request")
 
 
 class RequestPrompt:
@@ -73,33 +93,33 @@ class RequestPrompt:
 
     def __init__(self, request: Request, surface: Surface, estimate_tokens: Callable[[str], int]) -> None:
         self._request = request
-        self._surface = surface
         self._estimate = estimate_tokens
+        self._reader = READERS.get(request.dialect) or ContentReader(lambda: surface.parse_content(request))
 
     @cached_property
     def text(self) -> str:
         """Everything the caller wrote, instructions and earlier turns included, joined by newlines."""
-        return "\n".join(filter(None, self._texts()))
+        return "\n".join(filter(None, self._reader.document_texts(self._request.document)))
 
     @cached_property
     def tokens_in(self) -> int:
         """Estimated input tokens: text, definitions of tools and of the answer's form, images, and what is between."""
-        document = self._request.document
+        document = _unwrapped(self._request.document)
         definitions = [
-            jsontext.encode(document[name]).decode()
-            for name in ("tools", "functions", "response_format")
-            if document.get(name)
+            jsontext.encode(document[name]).decode() for name in _DEFINITIONS if document.get(name)
         ]
-        fixed = MESSAGE_TOKENS * len(_listed(document, "messages")) + IMAGE_TOKENS * self._images
+        turns = sum(_count_objects(document.get(name)) for name in _TURNS)
+        fixed = MESSAGE_TOKENS * turns + IMAGE_TOKENS * self._images
         return fixed + self._estimate("\n".join((self.text, *definitions)))
 
     @cached_property
     def has(self) -> frozenset[str]:
         """Which of tools, images, audio, files, code, json_schema, thinking, system the request has."""
+        document = self._request.document
         found = {_HAS_BY_NEED[need] for need in self._request.needs if need in _HAS_BY_NEED}
-        if self._thinks():
+        if self._reader.thinks(document):
             found.add("thinking")
-        if self._is_instructed():
+        if self._reader.is_instructed(document):
             found.add("system")
         if has_code(self.text):
             found.add("code")
@@ -108,74 +128,14 @@ class RequestPrompt:
     @cached_property
     def conversation(self) -> bytes:
         """A digest of the instructions and the first thing the user said: later turns add to neither."""
-        return hashlib.blake2b(jsontext.encode(self._beginning()), digest_size=16).digest()
-
-    # --- reading ----------------------------------------------------------------------------------------------
+        beginning = self._reader.beginning(self._request.document)
+        return hashlib.blake2b(jsontext.encode(beginning), digest_size=16).digest()
 
     @property
-    def _is_raw(self) -> bool:
-        return self._request.dialect is Dialect.OPENAI_CHAT
-
-    @cached_property
-    def _content(self) -> Chat | Embed:
-        return self._surface.parse_content(self._request)
-
-    def _texts(self) -> Iterable[str]:
-        if not self._is_raw:
-            return _content_texts(self._content)
-        match self._request.operation:
-            case Operation.COMPLETION:
-                return _loose_texts(self._request.document.get("prompt"))
-            case Operation.EMBEDDING:
-                return _loose_texts(self._request.document.get("input"))
-            case _:
-                return _document_texts(self._request.document)
-
-    @cached_property
     def _images(self) -> int:
-        if Capability.VISION not in self._request.needs:
-            return 0
-        if not self._is_raw:
-            return _count_images(self._content)
-        parts = (
-            part
-            for message in _listed(self._request.document, "messages")
-            for part in _listed(message, "content")
-        )
-        return sum(1 for part in parts if part.get("type") == "image_url")
-
-    def _thinks(self) -> bool:
-        if not self._is_raw:
-            content = self._content
-            return isinstance(content, Chat) and bool(
-                content.thinking_budget or content.effort not in (None, "none")
-            )
-        document = self._request.document
-        effort = document.get("reasoning_effort")
-        return effort not in (None, "none") or any(document.get(name) for name in _THINKING_FIELDS)
-
-    def _is_instructed(self) -> bool:
-        if not self._is_raw:
-            content = self._content
-            return isinstance(content, Chat) and any(
-                message.role in (Role.SYSTEM, Role.DEVELOPER) for message in content.messages
-            )
-        return any(
-            message.get("role") in _INSTRUCTIONS for message in _listed(self._request.document, "messages")
-        )
-
-    def _beginning(self) -> Any:
-        if not self._is_raw:
-            return list(_first_texts(self._content))
-        document = self._request.document
-        if self._request.operation is not Operation.CHAT:
-            return document.get("prompt", document.get("input"))
-        messages = _listed(document, "messages")
-        instructions = [
-            message.get("content") for message in messages if message.get("role") in _INSTRUCTIONS
-        ]
-        first = next((message.get("content") for message in messages if message.get("role") == "user"), None)
-        return [instructions, first]
+        # Who only counts tokens may not have said what is needed.
+        seen = Capability.VISION in self._request.needs or self._request.operation is Operation.COUNT_TOKENS
+        return self._reader.count_images(self._request.document) if seen else 0
 
 
 def has_code(text: str) -> bool:
@@ -187,88 +147,10 @@ def has_code(text: str) -> bool:
     return lines == _CODE_LINES or _SQL.search(recent) is not None
 
 
-def _listed(document: Document, name: str) -> list[Document]:
-    """The objects of a list; empty where there is no list."""
-    value = document.get(name)
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+def _unwrapped(document: Document) -> Document:
+    """The request that a request to count tokens may hold, else the document itself."""
+    return next((document[name] for name in _WRAPPED if isinstance(document.get(name), dict)), document)
 
 
-def _loose_texts(value: Any) -> Iterator[str]:
-    """A text or a list of texts; token ids say nothing."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, list):
-        yield from (item for item in value if isinstance(item, str))
-
-
-def _document_texts(document: Document) -> Iterator[str]:
-    for message in _listed(document, "messages"):
-        content = message.get("content")
-        if isinstance(content, str):
-            yield content
-        else:
-            yield from _part_texts(_listed(message, "content"))
-        yield from (
-            message[name] for name in ("reasoning_content", "refusal") if isinstance(message.get(name), str)
-        )
-        # What a model once asked of a tool goes out again with every turn.
-        calls = [*_listed(message, "tool_calls"), {"function": message.get("function_call")}]
-        yield from (text for call in calls for text in _call_texts(call))
-
-
-def _part_texts(parts: list[Document]) -> Iterator[str]:
-    for part in parts:
-        file = part.get("file")
-        name = file.get("filename") if isinstance(file, dict) else None
-        yield from (
-            value for value in (part.get("text"), part.get("refusal"), name) if isinstance(value, str)
-        )
-
-
-def _call_texts(call: Document) -> Iterator[str]:
-    for kind, name in (("function", "arguments"), ("custom", "input")):
-        inner = call.get(kind)
-        if isinstance(inner, dict) and isinstance(inner.get(name), str):
-            yield inner[name]
-
-
-def _content_texts(content: Chat | Embed) -> Iterator[str]:
-    if isinstance(content, Embed):
-        yield from (item for item in content.inputs if isinstance(item, str))
-        return
-    for message in content.messages:
-        for part in message.parts:
-            yield from _texts_of(part)
-
-
-def _texts_of(part: Part) -> Iterator[str]:
-    match part:
-        case Text() | Thinking() | Refusal():
-            yield part.text
-        case ToolCall():
-            yield part.arguments
-        case ToolResult():
-            for inner in part.parts:
-                yield from _texts_of(inner)
-        case File():
-            yield from (value for value in (part.filename, part.text) if value)
-        case Image() | Audio():
-            return
-
-
-def _first_texts(content: Chat | Embed) -> Iterator[str]:
-    if isinstance(content, Embed):
-        yield from _content_texts(content)
-        return
-    first_user = next((message for message in content.messages if message.role is Role.USER), None)
-    for message in content.messages:
-        if message.role in (Role.SYSTEM, Role.DEVELOPER) or message is first_user:
-            yield from (text for part in message.parts for text in _texts_of(part))
-
-
-def _count_images(content: Chat | Embed) -> int:
-    if isinstance(content, Embed):
-        return 0
-    parts = [part for message in content.messages for part in message.parts]
-    nested = [inner for part in parts if isinstance(part, ToolResult) for inner in part.parts]
-    return sum(isinstance(part, Image) for part in (*parts, *nested))
+def _count_objects(value: Any) -> int:
+    return sum(isinstance(item, dict) for item in value) if isinstance(value, list) else 0

@@ -3,8 +3,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmproxyd.adapters.carried import MAX_TOLD, foreign_fields, not_carried
-from llmproxyd.values.request import Chat, Dialect
+from llmproxyd.adapters.carried import MAX_TOLD, Losses, foreign_fields, not_carried
+from llmproxyd.values.request import Chat, Dialect, Embed, Sampling
 
 OWN = Dialect.ANTHROPIC_MESSAGES
 
@@ -40,3 +40,11 @@ def test_there_is_an_end_to_what_is_told() -> None:
     told = list(foreign_fields(chat, OWN))
     assert len(told) == MAX_TOLD + 1
     assert told[-1] == "985 more fields: not carried to anthropic-messages"
+
+
+def test_losses_are_told_once_in_the_order_met_after_what_is_foreign() -> None:
+    losses = Losses(Embed(("a",), extras={Dialect.OPENAI_CHAT: {"truncate": "END"}}), OWN)
+    losses.note("citations")
+    losses.note_given(Sampling(seed=7, temperature=0), "seed", "logit_bias")
+    losses.note("citations")
+    assert [text.partition(":")[0] for text in losses.texts()] == ["truncate", "citations", "seed"]

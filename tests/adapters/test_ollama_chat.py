@@ -21,6 +21,7 @@ from llmproxyd.values.failure import Failure, FailureKind
 from llmproxyd.values.request import (
     NO_OVERRIDES,
     Audio,
+    CacheMark,
     Capability,
     Chat,
     Dialect,
@@ -239,7 +240,8 @@ def test_tools_that_must_not_be_called_are_not_offered() -> None:
     def offered(choice: ToolChoice | None) -> tuple[list[str], int]:
         call = call_for(replace(said(), tools=tools, tool_choice=choice))
         sent = json.loads(call.body).get("tools", [])
-        return [tool["function"]["name"] for tool in sent], len(call.warnings)
+        told = [warning for warning in call.warnings if not warning.startswith("tools.strict")]
+        return [tool["function"]["name"] for tool in sent], len(told)
 
     assert offered(None) == (["f", "g"], 0)
     assert offered(ToolChoice("none")) == ([], 0)
@@ -250,6 +252,62 @@ def test_tools_that_must_not_be_called_are_not_offered() -> None:
         "type": "function",
         "function": {"name": "f", "description": "does f", "parameters": {"type": "object"}},
     }
+
+
+def test_what_the_dialect_has_no_word_for_is_told_once() -> None:
+    mark = CacheMark()
+    chat = Chat(
+        (
+            Message(Role.USER, (Text("a", cache=mark), Image(data="AAAA", detail="high", cache=mark)), "bob"),
+            Message(Role.ASSISTANT, (Thinking("", encrypted="x"), Text("b", citations=({"url": "x"},)))),
+            Message(Role.ASSISTANT, (ToolCall("c", "f", "{}", signature="s"),)),
+            Message(Role.TOOL, (ToolResult("c", (Text("d"),), cache=mark),)),
+        ),
+        tools=(Tool("f", cache=mark),),
+        output_format=OutputFormat("json_schema", {"type": "object"}, description="short"),
+        sampling=Sampling(logit_bias={"7": 1}),
+        user="u",
+        metadata={"a": "b"},
+        service_tier="flex",
+        extras={Dialect.OPENAI_CHAT: {"verbosity": "low"}, Dialect.OLLAMA_CHAT: {"keep_alive": "5m"}},
+        left_out=("document.context",),
+    )
+    call = call_for(chat)
+    assert call.warnings == tuple(
+        f"{lost}: not carried to ollama-chat{why}"
+        for lost, why in (
+            ("document.context", ""),
+            ("verbosity", ""),
+            ("messages.name", ""),
+            ("cache marks", ""),
+            ("image_url.detail", ""),
+            ("thinking", " (another model's)"),
+            ("citations", ""),
+            ("user", ""),
+            ("metadata", ""),
+            ("service_tier", ""),
+            ("logit_bias", ""),
+            ("response_format.description", ""),
+        )
+    )
+    assert json.loads(call.body)["keep_alive"] == "5m"
+
+
+def test_a_mark_on_a_text_that_a_tool_gave_is_told() -> None:
+    result = ToolResult("c", (Text("d", cache=CacheMark()),))
+    call = call_for(Chat((Message(Role.TOOL, (result,)),)))
+    assert call.warnings == ("cache marks: not carried to ollama-chat",)
+
+
+def test_embeddings_tell_their_losses_too() -> None:
+    embed = Embed(("a",), user="u", input_type="query", extras={Dialect.OPENAI_CHAT: {"truncate": "END"}})
+    call = call_for(embed, "/v1/embeddings")
+    assert [warning.partition(":")[0] for warning in call.warnings] == ["truncate", "user", "input_type"]
+
+
+def test_a_request_to_count_tokens_is_refused_since_ollama_does_not_count() -> None:
+    with pytest.raises(BadRequest, match="does not count tokens"):
+        call_for(said(), "/v1/messages/count_tokens")
 
 
 # --- answers ------------------------------------------------------------------------------------------------------

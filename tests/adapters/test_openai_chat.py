@@ -16,6 +16,7 @@ from llmproxyd.adapters.openai_chat import (
 from llmproxyd.values.contracts import BadRequest, Call, Listed
 from llmproxyd.values.request import (
     NO_OVERRIDES,
+    CacheMark,
     Chat,
     Dialect,
     Embed,
@@ -36,7 +37,7 @@ from llmproxyd.values.request import (
     ToolResult,
 )
 from llmproxyd.values.secret import Secret
-from llmproxyd.values.snapshot import Auth, Probe, Quirks
+from llmproxyd.values.snapshot import Auth, Deployment, Probe, Quirks
 from tests import wire
 from tests.adapters.build import MINE, PLAIN, ask, deployment, provider, said
 
@@ -370,6 +371,118 @@ def test_top_k_is_left_out_with_a_warning_where_it_is_refused() -> None:
     call = format_call(ask(), chat, deployment(MINE), NO_OVERRIDES)
     assert "top_k" not in body_of(call)
     assert "top_k" in call.warnings[0]
+
+
+# --- what is lost, and what only some servers know ------------------------------------------------------------------
+
+
+def call_to(there: Deployment, *turns: Message, **fields: Any) -> Call:
+    return format_call(ask(), Chat(turns, **fields), there, NO_OVERRIDES)
+
+
+def test_what_the_dialect_has_no_word_for_is_told_once() -> None:
+    foreign = Thinking("hm", "seal", origin=Dialect.ANTHROPIC_MESSAGES)
+    call = call_to(
+        deployment(),
+        Message(Role.USER, (Text("a", cache=CacheMark()), Text("b", cache=CacheMark("1h")))),
+        Message(Role.ASSISTANT, (foreign, Text("c", citations=({"url": "x"},)))),
+        Message(Role.ASSISTANT, (foreign,)),
+        tools=(Tool("f", cache=CacheMark()),),
+        extras={Dialect.ANTHROPIC_MESSAGES: {"container": "x"}, Dialect.OPENAI_CHAT: {"store": False}},
+        left_out=("document.context",),
+    )
+    assert call.warnings == (
+        "document.context: not carried to openai-chat",
+        "container: not carried to openai-chat",
+        "cache marks: not carried to openai-chat",
+        "citations: not carried to openai-chat",
+        "thinking: not carried to openai-chat (another model's)",
+        "cache marks of tools: not carried to openai-chat",
+    )
+    assert body_of(call)["store"] is False
+
+
+def test_embeddings_and_completions_tell_their_losses_too() -> None:
+    embed = Embed(("a",), extras={Dialect.COHERE_CHAT: {"truncate": "END"}})
+    call = format_call(ask("/v1/embeddings"), embed, deployment(), NO_OVERRIDES)
+    assert call.warnings == ("truncate: not carried to openai-chat",)
+    call = format_call(ask("/v1/completions"), said(), deployment(), Overrides(effort="low"))
+    assert call.warnings == ("reasoning_effort: not carried to openai-chat (a completion has none)",)
+    assert "reasoning_effort" not in body_of(call)
+
+
+def test_a_request_to_count_tokens_is_refused_since_nobody_here_counts() -> None:
+    with pytest.raises(BadRequest, match="does not count tokens"):
+        format_call(ask("/v1/messages/count_tokens"), said(), deployment(), NO_OVERRIDES)
+
+
+@pytest.mark.parametrize(
+    ("preset", "base_url", "signed"),
+    [
+        ("openrouter", "https://openrouter.example.test/api/v1", True),
+        ("gemini", "https://google.example.test/v1beta/openai", True),
+        ("openai-compatible", "https://generativelanguage.googleapis.com/v1beta/openai", True),
+        ("openai-compatible", "https://generativelanguage.googleapis.com.example.test/v1", False),
+        ("openai", "https://api.example.test/v1", False),
+        ("vllm", "http://localhost:8000/v1", False),
+    ],
+)
+def test_googles_signatures_go_to_google_only(preset: str, base_url: str, signed: bool) -> None:
+    there = deployment(preset=preset, base_url=base_url)
+    call = call_to(there, Message(Role.ASSISTANT, (ToolCall("c", "f", "{}", signature="sig"),)))
+    (sent,) = body_of(call)["messages"][0]["tool_calls"]
+    assert sent.get("extra_content") == ({"google": {"thought_signature": "sig"}} if signed else None)
+
+
+@pytest.mark.parametrize(
+    ("preset", "upstream", "model", "marked"),
+    [
+        ("openai", "gpt-5.6-sol", "gpt-5.6-sol", True),
+        ("openai", "gpt-6", "gpt-6", True),
+        ("azure", "our-best", "gpt-6-sol", True),
+        ("azure", "our-best", "our-best", False),
+        ("openai", "gpt-5.5", "gpt-5.5", False),
+        ("openai", "gpt-5", "gpt-5", False),
+        ("openai", "gpt-4o", "gpt-4o", False),
+        ("openrouter", "openai/gpt-6", "gpt-6", False),
+    ],
+)
+def test_cache_marks_go_where_openais_models_know_them(
+    preset: str, upstream: str, model: str, marked: bool
+) -> None:
+    there = replace(deployment(MINE, upstream=upstream, preset=preset), model=model)
+    call = call_to(there, Message(Role.USER, (Text("a", cache=CacheMark("5m")),)))
+    breakpoint_ = {"type": "text", "text": "a", "prompt_cache_breakpoint": {"mode": "explicit"}}
+    assert body_of(call)["messages"][0]["content"] == ([breakpoint_] if marked else "a")
+    assert call.warnings == (() if marked else ("cache marks: not carried to openai-chat",))
+
+
+def test_every_part_that_can_carry_a_mark_does() -> None:
+    there = deployment(MINE, upstream="gpt-6")
+    mark = CacheMark("30m")
+    call = call_to(
+        there,
+        Message(
+            Role.USER, (Image(url="x", cache=mark), File(file_id="f", cache=mark), Text("a", cache=mark))
+        ),
+        Message(Role.TOOL, (ToolResult("c", (Text("b"), Text("d")), cache=mark),)),
+    )
+    user, tool = body_of(call)["messages"]
+    sent = {"mode": "explicit", "ttl": "30m"}
+    assert [part["prompt_cache_breakpoint"] for part in user["content"]] == [sent] * 3
+    assert [part.get("prompt_cache_breakpoint") for part in tool["content"]] == [None, sent]
+    assert call.warnings == ()
+
+
+def test_a_wish_for_a_longer_cache_than_there_is_is_told() -> None:
+    there = deployment(MINE, upstream="gpt-6")
+    call = call_to(there, Message(Role.USER, (Text("a", cache=CacheMark("1h")),)))
+    (part,) = body_of(call)["messages"][0]["content"]
+    assert part["prompt_cache_breakpoint"] == {"mode": "explicit"}
+    assert "lifetime" in call.warnings[0]
+    empty = call_to(there, Message(Role.TOOL, (ToolResult("c", (), cache=CacheMark()),)))
+    assert body_of(empty)["messages"][0]["content"] == ""
+    assert "a result without text" in empty.warnings[0]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from llmproxyd.config.document import parse_document
 from llmproxyd.config.load import load
 from llmproxyd.config.presets import PRESETS
 from llmproxyd.config.schema import SchemaName, schema_bytes
-from llmproxyd.surfaces import SURFACES
+from llmproxyd.surfaces import SURFACE_NAMES
 from llmproxyd.values.failure import FALLBACK_KINDS
 from llmproxyd.values.request import Capability, Operation, Overrides, Priority
 from llmproxyd.values.snapshot import (
@@ -223,7 +223,7 @@ def test_the_shipped_files_fit_the_schemas_even_with_references_in_place_as_edit
         ("routing", ("capability", "enum"), set(Capability)),
         ("routing", ("operation", "enum"), set(Operation)),
         ("routing", ("priority", "enum"), set(Priority)),
-        ("routing", ("surface", "enum"), {surface.name for surface in SURFACES.values()}),
+        ("routing", ("surface", "enum"), set(SURFACE_NAMES)),
         ("routing", ("rule", "properties", "rank_by", "enum"), set(RankBy)),
         ("routing", ("fallback", "properties", "on", "items", "enum"), set(FALLBACK_KINDS)),
         ("routing", ("condition", "properties"), set(READERS)),

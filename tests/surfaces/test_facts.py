@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from llmproxyd.surfaces import SURFACES
-from llmproxyd.surfaces.facts import IMAGE_TOKENS, MESSAGE_TOKENS, RequestPrompt, has_code
+from llmproxyd.surfaces.facts import IMAGE_TOKENS, MESSAGE_TOKENS, READERS, RequestPrompt, has_code
+from llmproxyd.values.contracts import BadRequest
 from llmproxyd.values.request import (
     Chat,
+    Content,
     Dialect,
     Embed,
     Image,
@@ -21,6 +23,7 @@ from llmproxyd.values.request import (
     ToolCall,
     ToolResult,
 )
+from tests.adapters.build import PLACES, ask, surface_at
 
 CHAT, COMPLETIONS, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
 HELLO = {"role": "user", "content": "hello"}
@@ -31,15 +34,22 @@ def prompt(path: str = CHAT, **document: Any) -> RequestPrompt:
     return RequestPrompt(SURFACES[path].parse_request({}, body, path), SURFACES[path], len)
 
 
-def foreign(content: Chat | Embed) -> RequestPrompt:
+def foreign(content: Content | BadRequest, **document: Any) -> RequestPrompt:
     """A request in a dialect that is only known by what its surface makes of it."""
 
-    def parse_content(request: Request) -> Chat | Embed:
+    def parse_content(request: Request) -> Content:
+        if isinstance(content, BadRequest):
+            raise content
         return content
 
     surface = replace(SURFACES[CHAT], parse_content=parse_content)
-    request = surface.parse_request({}, json.dumps({"model": "m", "messages": [HELLO]}).encode(), CHAT)
-    return RequestPrompt(replace(request, dialect=Dialect.ANTHROPIC_MESSAGES), surface, len)
+    body = json.dumps({"model": "m", "messages": [HELLO], **document}).encode()
+    request = surface.parse_request({}, body, CHAT)
+    return RequestPrompt(replace(request, dialect=Dialect.COHERE_CHAT), surface, len)
+
+
+def asked(path: str, **document: Any) -> RequestPrompt:
+    return RequestPrompt(ask(path, **document), surface_at(path), len)
 
 
 def test_the_text_is_everything_that_was_written() -> None:
@@ -153,7 +163,7 @@ def test_facts_are_found_out_once() -> None:
     assert len(asked) == 1
 
 
-def test_any_other_dialect_is_read_through_its_surface() -> None:
+def test_a_dialect_without_a_reader_is_read_through_its_surface() -> None:
     chat = Chat(
         (
             Message(Role.SYSTEM, (Text("rules"),)),
@@ -169,6 +179,93 @@ def test_any_other_dialect_is_read_through_its_surface() -> None:
     assert found.conversation == foreign(replace(chat, messages=chat.messages[:2])).conversation
     assert found.conversation != foreign(replace(chat, messages=chat.messages[1:])).conversation
     assert foreign(Embed(("a", (1,), "b"))).text == "a\nb"
+
+
+def test_pictures_are_counted_through_the_surface_too_those_that_tools_gave_included() -> None:
+    picture = Image(url="x")
+    chat = Chat((Message(Role.USER, (picture, ToolResult("c", (picture, Text("a"))))),))
+    seen = {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}
+    assert foreign(chat, **seen).tokens_in == len("a") + MESSAGE_TOKENS + 2 * IMAGE_TOKENS
+
+
+def test_what_cannot_be_translated_refuses_no_request_and_hides_no_text() -> None:
+    deep = {"role": "user", "content": [{"type": "novelty", "inner": {"words": ["secret", 7, None]}}]}
+    found = foreign(BadRequest("no"), messages=[deep])
+    assert "secret" in found.text.split("\n")
+    assert found.has == frozenset()
+    assert found.tokens_in > len("secret")
+    other = foreign(BadRequest("no"), messages=[deep, deep])
+    assert found.conversation != other.conversation
+
+
+# --- the readers of all dialects ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", PLACES)
+def test_every_surface_has_a_reader_that_finds_the_text(path: str) -> None:
+    assert surface_at(path).dialect in READERS
+    found = asked(path)
+    assert found.text == "hello"
+    assert len("hello") <= found.tokens_in <= len("hello") + MESSAGE_TOKENS
+    assert found.has == frozenset()
+    assert found.conversation == asked(path).conversation
+
+
+NOVELTIES: list[tuple[str, dict[str, Any]]] = [
+    (
+        "/v1/messages",
+        {"messages": [{"role": "user", "content": [{"type": "container_upload", "title": "secret"}]}]},
+    ),
+    ("/v1/responses", {"input": [{"type": "novelty", "words": "secret"}]}),
+    (
+        "/v1beta/models/m:generateContent",
+        {"contents": [{"parts": [{"executableCode": {"code": "secret"}}, {"novelty": {}}]}]},
+    ),
+    ("/api/generate", {"prompt": "secret", "raw": True}),
+    (CHAT, {"messages": [{"role": "user", "content": [{"type": "novelty", "text": "secret"}]}]}),
+]
+
+
+@pytest.mark.parametrize(("path", "document"), NOVELTIES, ids=[path for path, _ in NOVELTIES])
+def test_what_only_the_makers_understand_can_be_asked_about(path: str, document: dict[str, Any]) -> None:
+    request = ask(path, **document)
+    with pytest.raises(BadRequest):
+        surface_at(path).parse_content(request)
+    assert asked(path, **document).text == "secret"
+
+
+TOOL = {"name": "look_up"}
+DEFINED: list[tuple[str, dict[str, Any]]] = [
+    ("/v1/messages", {"tools": [TOOL]}),
+    ("/v1/messages", {"output_config": {"format": {"type": "json_schema", "schema": TOOL}}}),
+    ("/v1/messages/count_tokens", {"tools": [TOOL]}),
+    ("/v1/responses", {"tools": [{"type": "function", **TOOL}]}),
+    ("/v1/responses", {"text": {"format": {"type": "json_schema", **TOOL}}}),
+    ("/v1beta/models/m:generateContent", {"tools": [{"functionDeclarations": [TOOL]}]}),
+    ("/v1beta/models/m:generateContent", {"generation_config": {"response_schema": TOOL}}),
+    ("/api/chat", {"tools": [{"type": "function", "function": TOOL}]}),
+    ("/api/chat", {"format": {"type": "object", "title": "look_up"}}),
+]
+
+
+@pytest.mark.parametrize(("path", "document"), DEFINED)
+def test_definitions_cost_tokens_in_every_dialect(path: str, document: dict[str, Any]) -> None:
+    assert asked(path, **document).tokens_in >= asked(path).tokens_in + len('{"name":"look_up"}')
+
+
+def test_what_a_request_to_count_wraps_is_counted() -> None:
+    inner = {"contents": [{"parts": [{"text": "hello"}]}], "tools": [{"functionDeclarations": [TOOL]}]}
+    path = "/v1beta/models/m:countTokens"
+    request = surface_at(path).parse_request({}, json.dumps({"generateContentRequest": inner}).encode(), path)
+    found = RequestPrompt(request, surface_at(path), len).tokens_in
+    assert found > len("hello") + MESSAGE_TOKENS + len("look_up")
+
+
+def test_pictures_count_where_only_tokens_are_asked_for() -> None:
+    picture = {"inlineData": {"mimeType": "image/png", "data": "AAAA"}}
+    contents = [{"parts": [{"text": "hello"}, picture]}]
+    counted = asked("/v1beta/models/m:countTokens", contents=contents)
+    assert counted.tokens_in == len("hello") + MESSAGE_TOKENS + IMAGE_TOKENS
 
 
 @pytest.mark.parametrize(
