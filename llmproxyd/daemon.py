@@ -176,7 +176,7 @@ class _Daemon:
         sources = self._first.files.sources if self._first else {}
         sys.stderr.write(format_text(verdict.problems, sources))
         sys.stderr.write(f"llmproxyd: the files in {self._config_dir} are invalid, not starting\n")
-        return Exit.CONFIG
+        return Exit.MISSING if self._first and self._first.files.missing else Exit.CONFIG
 
     def _open_listeners(self, listeners: list[Listener]) -> None:
         inherited = host.listen_fds(os.environ)

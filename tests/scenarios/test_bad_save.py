@@ -137,6 +137,19 @@ async def test_an_invalid_file_at_boot_ends_with_78_and_the_diagnostics(tmp_path
     assert "routing.yaml:5:17" in err.decode()
 
 
+async def test_a_missing_file_at_boot_ends_with_66(tmp_path: Path) -> None:
+    (tmp_path / "providers.yaml").write_text(GOOD)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "llmproxyd", "run", "--config-dir", str(tmp_path)),
+        *("--state-dir", str(tmp_path / "state"), "--listen", "127.0.0.1:0"),
+        env=environment(),
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, err = await process.communicate()
+    assert process.returncode == 66
+    assert "routing.yaml" in err.decode()
+
+
 async def test_listening_beyond_loopback_without_keys_is_refused(tmp_path: Path) -> None:
     (tmp_path / "providers.yaml").write_text(GOOD)
     (tmp_path / "routing.yaml").write_text(ROUTING)
