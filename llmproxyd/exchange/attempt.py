@@ -30,7 +30,7 @@ _DRAIN_S = 0.25
 class RunningAttempt:
     """``begin`` first; when it returns, ``first`` holds the bytes to commit with and ``rest`` gives what follows.
 
-    Times are monotonic seconds of ``clock``. ``waited_s`` is the time spent waiting for the provider up to the commit.
+    Times are monotonic seconds of ``clock``, which runs with the loop's own.
     """
 
     def __init__(
@@ -54,7 +54,6 @@ class RunningAttempt:
         self.complete = False
         self.usage: Usage | None = None
         self.finish: Finish | None = None
-        self.bytes_out = 0
 
     # --- up to the commit -----------------------------------------------------------------------------------
 
@@ -76,7 +75,7 @@ class RunningAttempt:
 
     async def _until_commit(self, reply: Reply) -> None:
         if not 200 <= reply.status < 300:
-            body = await reply.read_all(MAX_ERROR_BYTES)
+            body = await _read_error(reply)
             raise AttemptFailed(self._adapter.parse_failure(reply.status, reply.headers, body))
         if not self.call.stream:
             self._take_whole(await reply.read_all(MAX_WHOLE_ANSWER_BYTES))
@@ -138,7 +137,9 @@ class RunningAttempt:
                     self.usage = progress.usage or self.usage
                     self.finish = progress.finish or self.finish
                     if progress.out:
+                        written_s = self._clock()
                         yield progress.out
+                        content_s += self._clock() - written_s
                     if progress.failure is not None:
                         raise AttemptFailed(progress.failure)
                     if progress.content:
@@ -184,3 +185,11 @@ class RunningAttempt:
                 FailureKind.TIMEOUT, f"the answer of {name} took longer than allowed", code="total_timeout"
             )
         return Failure(FailureKind.TIMEOUT, f"{name} stopped in the middle of its answer", code="stalled")
+
+
+async def _read_error(reply: Reply) -> bytes:
+    """What a refused call was answered with; nothing if it is too long or breaks off, since the status says enough."""
+    try:
+        return await reply.read_all(MAX_ERROR_BYTES)
+    except AttemptFailed:
+        return b""

@@ -189,9 +189,10 @@ class TranslatedLane:
         last = self._say(events)
         if last.failure is not None:
             return last
-        return Progress(
-            last.out + self._speaker().close(), last.content, last.usage, last.finish, None, done=True
-        )
+        # An answer without content is one nevertheless: what was held back opens it.
+        held, self._held = self._held, b""
+        out = held + last.out + self._speaker().close()
+        return Progress(out, last.content, last.usage, last.finish, None, done=True)
 
     def _say(self, events: list[Event]) -> Progress:
         """Encode ``events``; until content comes, what was said is held back, since the attempt may still fail."""

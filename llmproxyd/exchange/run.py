@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import replace
 
-from llmproxyd.exchange.account import Account, AttemptRecord, ExchangeRecord
+from llmproxyd.exchange.account import Account, AttemptRecord, ExchangeRecord, price
 from llmproxyd.exchange.attempt import RunningAttempt
 from llmproxyd.exchange.lane import Voice, choose_dialect, choose_lane
 from llmproxyd.exchange.upstream import AttemptFailed, Upstream
@@ -155,6 +155,7 @@ class Exchange:
             AttemptRecord(running.deployment.name, running.lane.name, duration_s, failure)
         )
         self._record.usage = running.usage
+        self._record.cost_nanos = price(running.deployment, running.usage)
         self._settle(failure, cancelled=cancelled)
 
     def _settle(self, failure: Failure | None, *, cancelled: bool = False) -> None:

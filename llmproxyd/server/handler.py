@@ -286,11 +286,9 @@ class _Answer:
     async def whole(self) -> Written:
         running = await self._exchange.commit()
         headers = self._headers(running)
-        record = self._record
-        record.usage = running.usage
-        record.cost_nanos = price(running.deployment, running.usage)
-        if record.cost_nanos is not None:
-            headers["x-llmproxyd-cost-usd"] = format_usd(record.cost_nanos)
+        cost_nanos = price(running.deployment, running.usage)
+        if cost_nanos is not None:
+            headers["x-llmproxyd-cost-usd"] = format_usd(cost_nanos)
         if self.heard is not None:
             self.heard(running.first)
         response = await send(self._http, 200, running.first, headers)
@@ -334,8 +332,6 @@ class _Answer:
             self._record.bytes_out = sent_bytes
             return await self._end_in_stream(response, running.lane.fail(failed.failure), failed.failure)
         await response.write_eof()
-        self._record.usage = running.usage
-        self._record.cost_nanos = price(running.deployment, running.usage)
         self._served(sent_bytes)
         return response
 

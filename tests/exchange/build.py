@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from llmproxyd import jsontext
@@ -16,7 +16,7 @@ from llmproxyd.exchange.run import Exchange
 from llmproxyd.exchange.upstream import Upstream
 from llmproxyd.state.registry import Outcome, Registry
 from llmproxyd.surfaces import SURFACES
-from llmproxyd.values.contracts import Call
+from llmproxyd.values.contracts import Adapter, Call
 from llmproxyd.values.plan import Candidate, Plan
 from llmproxyd.values.request import Dialect
 from llmproxyd.values.snapshot import (
@@ -128,13 +128,14 @@ def exchange(
     *,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    adapters: Mapping[Dialect, Adapter] = ADAPTERS,
 ) -> tuple[Exchange, ExchangeRecord]:
     record = ExchangeRecord("req_1", 1)
     made = Exchange(
         voice=speaker or voice(),
         plan=decided,
         upstream=upstream,
-        adapters=ADAPTERS,
+        adapters=adapters,
         account=Account(registry, wall=time.time),
         record=record,
         admitted_s=clock(),
