@@ -67,9 +67,10 @@ class Prober:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
+            # Before the round: who is woken during it may know of somebody whom it did not ask.
+            self._wake.clear()
             await self.round()
             pause_s = self._next_due_s() - self._clock()
-            self._wake.clear()
             try:
                 async with asyncio.timeout(max(0.05, pause_s)):
                     await self._wake.wait()

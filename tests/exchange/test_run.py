@@ -58,12 +58,16 @@ async def failure_of(made: Exchange) -> Failure:
     return raised.value.failure
 
 
+def kind_of(failure: Failure | None) -> FailureKind | None:
+    return None if failure is None else failure.kind
+
+
 def tried(record: ExchangeRecord) -> list[tuple[str, FailureKind | None]]:
-    return [(a.deployment, a.failure and a.failure.kind) for a in record.attempts]
+    return [(a.deployment, kind_of(a.failure)) for a in record.attempts]
 
 
 def outcomes(registry: Watched) -> list[tuple[str, bool, FailureKind | None]]:
-    return [(name, o.ok, o.failure and o.failure.kind) for name, o in registry.settled]
+    return [(name, o.ok, kind_of(o.failure)) for name, o in registry.settled]
 
 
 class TestFallback:
@@ -134,7 +138,8 @@ class TestFallback:
         failure = await failure_of(exchange(upstream, registry, plan(mute), adapters={})[0])
         assert failure.kind is FailureKind.UNSUPPORTED
         assert failure.message == "this version does not speak cohere-chat"
-        assert registry.begun == registry.settled == []
+        assert not registry.begun
+        assert not registry.settled
 
     async def test_the_deadline_ends_it_though_others_are_left(
         self, first: FakeProvider, second: FakeProvider, upstream: Upstream, registry: Watched
