@@ -57,7 +57,7 @@ def format_contents(
             _append(turns, _turn(message, where, writer))
     contents = _paired(turns, warn)
     if generation.signatures:
-        _sign(contents)
+        _sign(contents, warn)
     if not contents and instructions:
         # A conversation needs a turn; instructions alone are taken for the question.
         return None, [_user([{"text": text} for text in instructions])]
@@ -158,12 +158,13 @@ def _answers(response: Wire, call: Wire) -> bool:
     return response["name"] in ("", call["name"])
 
 
-def _sign(turns: Iterable[Wire]) -> None:
-    """Of parallel calls only the first carries a signature."""
+def _sign(turns: Iterable[Wire], warn: Warn) -> None:
+    """Of parallel calls only the first carries a signature; one that did not come back is replaced, and named."""
     for turn in turns:
         first = next((part for part in turn["parts"] if "functionCall" in part), None)
-        if first is not None:
-            first.setdefault("thoughtSignature", LOST_SIGNATURE)
+        if first is not None and "thoughtSignature" not in first:
+            warn("the signature of a function call")
+            first["thoughtSignature"] = LOST_SIGNATURE
 
 
 # --- parts ------------------------------------------------------------------------------------------------------

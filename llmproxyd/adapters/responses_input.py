@@ -177,8 +177,8 @@ def _format_part(part: Part, where: str) -> dict[str, Any]:
             return {"type": "input_text", "text": part.text}
         case Image():
             url = part.url if part.data is None else _data_url(part.media_type, part.data)
-            wire: dict[str, Any] = {"type": "input_image", "image_url": url}
-            return wire if part.detail is None else wire | {"detail": part.detail}
+            # The dialect requires what is optional elsewhere; this is what leaving it out means there.
+            return {"type": "input_image", "image_url": url, "detail": part.detail or "auto"}
         case Audio():
             return {"type": "input_audio", "input_audio": {"data": part.data, "format": part.format}}
         case File():

@@ -186,10 +186,14 @@ def _parse_media(entry: Fields) -> Iterator[Image | File]:
         yield part
 
 
+# Google reads both alphabets, and its own client writes the one for URLs; other providers know the standard one only.
+_STANDARD_BASE64 = str.maketrans("-_", "+/")
+
+
 def _parse_inline(part: Fields, calls: _OpenCalls, place: str) -> Iterator[Part]:
     inner = part.object("inlineData") or Fields({})
     media_type = inner.need_text("mimeType").lower()
-    data = inner.need_text("data")
+    data = inner.need_text("data").translate(_STANDARD_BASE64)
     kind, _, subtype = media_type.partition("/")
     if kind == "image":
         yield Image(data, media_type, detail=_detail(part))

@@ -139,7 +139,8 @@ class OpenAIEncoder:
         if event.new_block:
             self._open_block(choice)
         choice.thought.append(event.text)
-        block = Thinking("".join(choice.thought), event.signature, event.encrypted, event.origin)
+        text = "".join(choice.thought)
+        block = Thinking(text, event.signature, event.encrypted, event.origin, event.item_id)
         if not is_sealed(block):
             return out
         detail = format_detail(block, choice.blocks)

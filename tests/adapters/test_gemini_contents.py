@@ -262,6 +262,11 @@ def test_pitfall_6_a_lost_signature_is_replaced_on_the_first_call_of_a_step() ->
     assert told[3]["parts"] == [{**WIRE_CALL, "thoughtSignature": LOST_SIGNATURE}]
 
 
+def test_a_lost_signature_is_named() -> None:
+    lost = said(user("?"), model(CALL), tool(RESULT))
+    assert "the signature of a function call" in warnings_of(lost)
+
+
 def test_pitfall_6_a_signature_that_is_there_stays() -> None:
     signed = ToolCall("1", "f", '{"a":1}', signature="s")
     told = contents(user("?"), model(signed), tool(RESULT), upstream="gemini-flash-latest")

@@ -226,7 +226,7 @@ def test_pitfall_10_images_and_files_in_tool_results_stay_there() -> None:
     ]
     assert output == [
         {"type": "input_text", "text": "See:"},
-        {"type": "input_image", "image_url": "data:image/png;base64,aGk="},
+        {"type": "input_image", "image_url": "data:image/png;base64,aGk=", "detail": "auto"},
         {"type": "input_file", "file_id": "file_1"},
     ]
 

@@ -76,6 +76,8 @@ def test_a_recorded_request_becomes_a_conversation() -> None:
         ({"text": "", "thoughtSignature": "s"}, (Thinking("", "s", origin=GEMINI),)),
         ({"thoughtSignature": "s"}, (Thinking("", "s", origin=GEMINI),)),
         ({"inlineData": {"mimeType": "image/png", "data": "AA"}}, (Image("AA", "image/png"),)),
+        # Google's own client writes the alphabet for URLs, which nobody else reads.
+        ({"inlineData": {"mimeType": "image/png", "data": "-_8="}}, (Image("+/8=", "image/png"),)),
         (
             {
                 "inlineData": {"mimeType": "image/png", "data": "AA"},

@@ -149,7 +149,7 @@ def test_thought_is_reasoning_content_and_a_seal_brings_the_whole_block() -> Non
         ThinkingDelta("a"),
         ThinkingDelta("b", signature="S", origin=Dialect.ANTHROPIC_MESSAGES),
         ThinkingDelta("c"),
-        ThinkingDelta(encrypted="E", new_block=True),
+        ThinkingDelta(encrypted="E", new_block=True, item_id="rs_1"),
     ) == [
         (0, ROLE, None),
         (0, {"reasoning_content": "a"}, None),
@@ -170,7 +170,11 @@ def test_thought_is_reasoning_content_and_a_seal_brings_the_whole_block() -> Non
             None,
         ),
         (0, {"reasoning_content": "c"}, None),
-        (0, {"reasoning_details": [{"type": "reasoning.encrypted", "data": "E", "index": 2}]}, None),
+        (
+            0,
+            {"reasoning_details": [{"type": "reasoning.encrypted", "data": "E", "id": "rs_1", "index": 2}]},
+            None,
+        ),
     ]
 
 
