@@ -1,0 +1,1 @@
+"""Every client dialect with every provider, judged by the vendors' own SDKs."""

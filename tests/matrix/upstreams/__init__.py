@@ -1,0 +1,18 @@
+"""The providers of the matrix, each speaking as its vendor does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tests.matrix.upstreams.anthropic_messages import ANTHROPIC
+from tests.matrix.upstreams.base import Upstream
+from tests.matrix.upstreams.cohere_chat import COHERE
+from tests.matrix.upstreams.gemini_generate import GEMINI
+from tests.matrix.upstreams.ollama_chat import OLLAMA
+from tests.matrix.upstreams.openai_chat import AZURE, COMPATIBLE, OPENAI
+from tests.matrix.upstreams.openai_responses import RESPONSES
+
+UPSTREAMS: Mapping[str, Upstream] = {
+    upstream.name: upstream
+    for upstream in (OPENAI, COMPATIBLE, AZURE, RESPONSES, ANTHROPIC, GEMINI, COHERE, OLLAMA)
+}
