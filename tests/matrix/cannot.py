@@ -1,4 +1,4 @@
-"""What a dialect has no words for, by the vendor's own reference. Every cell here is proved to refuse or to warn by name."""
+"""What a dialect has no words for, by the vendor's own reference. Every cell here is proved to warn by name."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ MOST = 25
 
 @dataclass(frozen=True, slots=True)
 class Cannot:
-    """``says``: a word of the refusal, or of the warning. ``refuses``: 400, else it is answered with a warning."""
+    """``reason`` cites the vendor's reference; ``says`` is in the warning that comes with the answer."""
 
     reason: str
     says: str
-    refuses: bool = False
 
 
-_SEALING = ("openai_chat", "compatible", "azure", "anthropic_messages")
+_SEALING = ("openai_chat", "compatible", "azure", "azure_v1", "anthropic_messages")
 _OLLAMA = (
     "Ollama's message has `thinking` as plain text, no seal and no maker beside it: "
     "https://github.com/ollama/ollama/blob/main/docs/api.md#generate-a-chat-completion"

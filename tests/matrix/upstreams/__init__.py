@@ -9,10 +9,10 @@ from tests.matrix.upstreams.base import Upstream
 from tests.matrix.upstreams.cohere_chat import COHERE
 from tests.matrix.upstreams.gemini_generate import GEMINI
 from tests.matrix.upstreams.ollama_chat import OLLAMA
-from tests.matrix.upstreams.openai_chat import AZURE, COMPATIBLE, OPENAI
+from tests.matrix.upstreams.openai_chat import AZURE, AZURE_V1, COMPATIBLE, OPENAI
 from tests.matrix.upstreams.openai_responses import RESPONSES
 
 UPSTREAMS: Mapping[str, Upstream] = {
     upstream.name: upstream
-    for upstream in (OPENAI, COMPATIBLE, AZURE, RESPONSES, ANTHROPIC, GEMINI, COHERE, OLLAMA)
+    for upstream in (OPENAI, COMPATIBLE, AZURE, AZURE_V1, RESPONSES, ANTHROPIC, GEMINI, COHERE, OLLAMA)
 }

@@ -203,3 +203,14 @@ AZURE = Upstream(
     seal=_SEAL,
     embeds=Embeds(dated(f"{EMBED_MODEL}/embeddings"), write_vectors, check_embedding),
 )
+
+AZURE_V1 = replace(
+    AZURE,
+    name="azure_v1",
+    key_env="AZURE_V1_KEY",
+    auth=("api-key", "key-azure_v1"),
+    path=lambda stream: "/openai/v1/chat/completions",
+    options=" api_version: v1, api_key: '${env:AZURE_V1_KEY}',",
+    embeds=Embeds("/openai/v1/embeddings", write_vectors, check_embedding),
+    surfaces=OPENAI.surfaces,
+)
