@@ -60,6 +60,8 @@ def _parse_image(part: Document, where: str) -> Image:
             )
         raise missing(f"{where}image_url")
     detail, cache = read_text(part, "detail", where), parse_cache_mark(part)
+    if detail == "auto":  # the dialect's word for "not said", which its own types demand
+        detail = None
     inline = parse_data_url(url, f"{where}image_url")
     if inline is None:
         return Image(url=url, detail=detail, cache=cache)
