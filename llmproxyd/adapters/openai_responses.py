@@ -52,8 +52,7 @@ def needs_responses(request_document: Document, upstream_model: str) -> bool:
 
     request_document: body of a chat completion. A request that names no effort is taken there.
     """
-    found = _GENERATION.search(upstream_model)
-    if found is None or (int(found[1]), int(found[2] or 0)) < _STRICT_SINCE:
+    if not prefers_responses(upstream_model):
         return False
     effort = request_document.get("reasoning_effort")
     if effort is None or effort == "none":
@@ -61,6 +60,12 @@ def needs_responses(request_document: Document, upstream_model: str) -> bool:
     tools = request_document.get("tools")
     defined = any(isinstance(tool, dict) and tool.get("type") == "function" for tool in tools or ())
     return defined or bool(request_document.get("functions"))
+
+
+def prefers_responses(model: str) -> bool:
+    """Whether OpenAI's chat refuses this model tools together with thought, so that Responses is its proper door."""
+    found = _GENERATION.search(model)
+    return found is not None and (int(found[1]), int(found[2] or 0)) >= _STRICT_SINCE
 
 
 def _call(request: Request, deployment: Deployment, body: bytes, warnings: tuple[str, ...]) -> Call:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from llmproxyd.adapters.openai_responses import needs_responses
+from llmproxyd.adapters.openai_responses import needs_responses, prefers_responses
 from llmproxyd.values.answer import (
     CONTENT_EVENTS,
     Answer,
@@ -75,16 +75,21 @@ class Lane(Protocol):
 
 
 def choose_dialect(request: Request, deployment: Deployment) -> Dialect:
-    """The provider's dialect; or its second one, Responses, where the client speaks that or chat would be refused."""
+    """The provider's dialect; or its second one, Responses.
+
+    That is taken where the client speaks it, where a chat would be refused (tools with an effort), and for every other
+    client of those models: what has to be translated anyway keeps its thoughts there, and loses them in a chat.
+    """
     provider = deployment.provider
-    dated = provider.api_version not in (None, "v1")  # Azure's older paths hold the deployment, and have no Responses
-    if not provider.quirks.responses or dated or request.operation is not Operation.CHAT:
+    # Azure's older, dated paths hold the deployment and have no Responses.
+    offered = provider.quirks.responses and provider.api_version in (None, "v1")
+    if not offered or request.operation is not Operation.CHAT:
         return provider.dialect
-    if request.dialect is Dialect.OPENAI_RESPONSES:
-        return Dialect.OPENAI_RESPONSES
-    if request.dialect is Dialect.OPENAI_CHAT and needs_responses(request.document, deployment.upstream):
-        return Dialect.OPENAI_RESPONSES
-    return provider.dialect
+    if request.dialect is Dialect.OPENAI_CHAT:
+        needed = needs_responses(request.document, deployment.model)
+    else:
+        needed = request.dialect is Dialect.OPENAI_RESPONSES or prefers_responses(deployment.model)
+    return Dialect.OPENAI_RESPONSES if needed else provider.dialect
 
 
 def choose_lane(voice: Voice, adapter: Adapter, deployment: Deployment) -> Lane:
