@@ -129,7 +129,7 @@ class TestWhom:
         ],
     )
     def test_nobody_else(self, changes: dict[str, Any]) -> None:
-        given = {"keyless": True, "probe": Probe("/models")} | changes
+        given: dict[str, Any] = {"keyless": True, "probe": Probe("/models")} | changes
         assert not wants_probe(provider_at("http://x", **given))
 
 
