@@ -40,7 +40,7 @@ Commands (llmproxyd COMMAND -h tells more):
   run         serve until stopped; this is also what happens without a command
   check       check the two files (also: --check-config)
   explain     explain a decision, or a diagnostic code such as LP201
-  providers   show the providers of the running daemon
+  providers   show the providers of the running daemon, or test one
   reload      have the running daemon read its files again
   config      show where the files are, or print their schemas
 

@@ -42,6 +42,7 @@ from llmproxyd.server.names import NameViews
 from llmproxyd.server.ollama_views import OllamaViews
 from llmproxyd.server.paths import build_paths
 from llmproxyd.server.responses import ResponseKeeper
+from llmproxyd.server.trial import ProviderTest
 from llmproxyd.server.views import Views
 from llmproxyd.server.web import Web
 from llmproxyd.settings import Settings
@@ -197,6 +198,7 @@ class _Daemon:
             NameViews(self._in_force),
             OllamaViews(self._in_force),
             self._keeper,
+            ProviderTest(in_force=self._in_force, registry=self._registry, prober=self._prober),
         )
         self._web = Web(paths, admission, max_body_bytes=self._settings.max_body_bytes)
         server = self._web.new_server()

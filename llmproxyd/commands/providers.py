@@ -1,4 +1,4 @@
-"""``llmproxyd providers``: which providers answer, how well, and why the others do not."""
+"""``llmproxyd providers``: which providers answer, how well, and why the others do not; ``test`` asks one of them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,27 @@ _RIGHT = (2, 3, 4)
 
 
 def _add_arguments(parser: Any) -> None:
-    parser.add_argument("--offline", action="store_true", help="ask no daemon: show what the files say")
+    add = parser.add_argument
+    add("action", nargs="?", choices=("test",), metavar="test", help="test one provider, by a free request")
+    add("name", nargs="?", metavar="NAME", help="the provider to test")
+    add("--chat", action="store_true", help="also one short real request; this may cost money")
+    add("--model", metavar="M", help="that request to this model of the provider; this may cost money")
+    add("--offline", action="store_true", help="ask no daemon: show what the files say")
 
 
 def _run(arguments: Namespace, console: Console) -> int:
+    if arguments.action is None and not (arguments.chat or arguments.model):
+        return _show(arguments, console)
+    if arguments.name is None or arguments.offline:
+        raise CannotGoOn(
+            Exit.USAGE, "say which provider to test: llmproxyd providers test NAME (not offline)"
+        )
+    from llmproxyd.commands.trial import run_test
+
+    return run_test(arguments, console)
+
+
+def _show(arguments: Namespace, console: Console) -> int:
     document = _from_files(console) if arguments.offline else _from_daemon(console)
     if console.json:
         console.say_json(document)
@@ -90,11 +107,16 @@ def _moment(moment: str | None) -> str:
 
 
 COMMAND = Command(
-    summary="Show the providers of the running daemon: who answers, how well, and why the others do not.",
+    summary=(
+        "Show the providers of the running daemon: who answers, how well, and why the others do not.\n"
+        "test NAME asks one, for free, and says what to do (0: all well, 1: not, 66: unknown, 75: timed out)."
+    ),
     examples="""\
 Examples:
   llmproxyd providers
   llmproxyd providers --json
+  llmproxyd providers test ollama
+  llmproxyd providers test openai --model gpt-5.6-luna    (one real request; this may cost money)
   llmproxyd providers --offline --config-dir /etc/llmproxyd""",
     add_arguments=_add_arguments,
     run=_run,

@@ -13,6 +13,7 @@ from llmproxyd.server.ollama_views import OllamaViews
 from llmproxyd.server.reply import send
 from llmproxyd.server.responses import PATH as RESPONSE_PATH
 from llmproxyd.server.responses import ResponseKeeper
+from llmproxyd.server.trial import TEST_PATH, ProviderTest
 from llmproxyd.server.views import Views
 from llmproxyd.server.web import Paths, View, surface_views
 from llmproxyd.surfaces import SURFACES, gemini_generate, ollama_models
@@ -27,7 +28,12 @@ _ONE_MODEL = re.compile(r"/(?:anthropic/)?v1/models/[^?]{1,512}")
 
 
 def build_paths(
-    handler: Handler, views: Views, names: NameViews, ollama: OllamaViews, keeper: ResponseKeeper
+    handler: Handler,
+    views: Views,
+    names: NameViews,
+    ollama: OllamaViews,
+    keeper: ResponseKeeper,
+    provider_test: ProviderTest,
 ) -> Paths:
     exact = surface_views(SURFACES, handler.serve)
     for method in ("GET", "HEAD"):
@@ -52,6 +58,7 @@ def build_paths(
             *((method, RESPONSE_PATH, keeper.view) for method in ("GET", "DELETE", "POST")),
             *((method, _BLOBS, ollama.manage) for method in ("GET", "HEAD", "POST")),
             ("POST", gemini_generate.CALL_PATH, _gemini_view(handler)),
+            ("POST", TEST_PATH, views.guarded(provider_test.view)),
             ("GET", _ONE_MODEL, names.one),
             ("GET", gemini_generate.LIST_PATH, names.listed),
             ("GET", gemini_generate.MODEL_PATH, names.one),
