@@ -9,7 +9,7 @@ from aiohttp import web
 
 from llmproxyd.in_force import InForce
 from llmproxyd.server.admission import check_json
-from llmproxyd.server.handler import read_body
+from llmproxyd.server.body import read_body
 from llmproxyd.server.ids import new_request_id
 from llmproxyd.server.reply import Written, send
 from llmproxyd.surfaces import ollama_models

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from email.utils import formatdate
@@ -15,8 +16,13 @@ from aiohttp.abc import AbstractStreamWriter
 from llmproxyd import jsontext
 
 JSON_TYPE = "application/json"
-LAST = "llmproxyd.last"
+CLIENT_STALL_S = 300.0
+"""How long a client may read nothing of what is sent to it. The provider waits as long, and keeps a place occupied."""
+
+LAST = web.RequestKey("llmproxyd.last", bool)
 """Set on a request whose answer is the last of its connection: we are going away."""
+REQUEST_ID = web.RequestKey("llmproxyd.request_id", str)
+"""Set on a request that crashed: the id it is known by in the log."""
 
 
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}" for status in HTTPStatus}
@@ -73,9 +79,27 @@ async def send(
     head = "\r\n".join(lines)
     if head.count("\n") != len(lines) - 1 or head.count("\r") != len(lines) - 1:
         raise ValueError("a header would break out of its line")
-    transport.write(b"%b\r\n\r\n%b" % (head.encode(), b"" if http.method == "HEAD" else body))
-    await http.writer.drain()
+    data = b"%b\r\n\r\n%b" % (head.encode(), b"" if http.method == "HEAD" else body)
+    transport.write(data)
+    http.writer.output_size += len(data)
+    if transport.get_write_buffer_size():
+        await _drain(http, transport)
     return Written(status, keep_alive=keep_alive)
+
+
+async def _drain(http: web.BaseRequest, transport: asyncio.Transport) -> None:
+    try:
+        async with asyncio.timeout(CLIENT_STALL_S):
+            await http.writer.drain()
+    except TimeoutError:
+        raise let_go(transport) from None
+
+
+def let_go(transport: asyncio.Transport | None) -> ConnectionResetError:
+    """Ends the connection to a client that reads nothing; what was still to be sent is dropped. To be raised."""
+    if transport is not None:
+        transport.abort()
+    return ConnectionResetError("the client reads nothing")
 
 
 async def send_json(http: web.BaseRequest, status: int, value: Any) -> Written:

@@ -15,7 +15,7 @@ from llmproxyd import jsontext
 from llmproxyd.in_force import InForce, check_token
 from llmproxyd.reload import Reloader
 from llmproxyd.server import admin
-from llmproxyd.server.handler import read_body
+from llmproxyd.server.body import read_body
 from llmproxyd.server.metrics import CONTENT_TYPE, Counters, Scrape
 from llmproxyd.server.peer import peer_of
 from llmproxyd.server.reply import Written, send, send_json, send_text

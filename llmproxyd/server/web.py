@@ -20,7 +20,7 @@ from llmproxyd.logs import get_logger
 from llmproxyd.server.admission import Admission, Refusal
 from llmproxyd.server.ids import new_request_id
 from llmproxyd.server.peer import is_local
-from llmproxyd.server.reply import LAST, Written, send
+from llmproxyd.server.reply import LAST, REQUEST_ID, Written, send
 from llmproxyd.values.contracts import Surface
 from llmproxyd.values.failure import Failure, FailureKind
 
@@ -133,7 +133,7 @@ class Web:
         except ConnectionError:
             raise
         except Exception:  # noqa: BLE001 - the boundary: a bug ends one request, not the process
-            request_id = new_request_id()
+            request_id = http.get(REQUEST_ID) or new_request_id()
             _log.exception("request_crashed", path=path, request_id=request_id)
             return await self._crashed(http, path, request_id)
 
@@ -158,6 +158,9 @@ class Web:
         """A bug. The client learns that it was ours, and the id that finds it in the log; never the traceback."""
         if http.task.cancelling():
             raise asyncio.CancelledError
+        if http.writer.output_size:
+            # Part of an answer is out: a second one would be read as its continuation. The cut tells enough.
+            raise ConnectionResetError("the answer had begun")
         failure = Failure(FailureKind.INTERNAL, f"llmproxyd failed; its log tells more under {request_id}.")
         body = self._paths.failure_form(path)(failure, request_id)
         return await send(

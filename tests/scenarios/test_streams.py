@@ -150,35 +150,6 @@ async def test_a_slow_reader_slows_its_own_provider_only(daemon: Daemon, first: 
     assert rest.endswith(b"data: [DONE]\n\n")
 
 
-async def test_a_client_that_waits_long_gets_signs_of_life(
-    daemon: Daemon, first: FakeProvider, second: FakeProvider
-) -> None:
-    """Past five seconds without content the 200 goes out with keep-alives, and attempts go on behind it."""
-    first.manner = hang
-    providers = PROVIDERS.format(first=first.url, stall="10s").replace("first_token: 30s", "first_token: 6s")
-    providers += f'  second: {{preset: openai-compatible, endpoint: "{second.url}", zone: local, models: [{{id: m, price: free}}]}}\n'
-    daemon.write(providers, "version: 1\nmodels: {one: [first/m, second/m]}\n")
-    async with daemon, daemon.session() as session:
-        async with session.post("/v1/chat/completions", json=body()) as response:
-            early = await asyncio.wait_for(response.content.readany(), 8)
-            text = (early + await response.content.read()).decode()
-        assert "x-llmproxyd-request-id" in response.headers
-    assert text.startswith(": keep-alive\n\n")
-    assert data_of(text)[-1] == "[DONE]"
-
-
-async def test_a_failure_behind_keep_alives_is_told_in_the_stream(
-    daemon: Daemon, first: FakeProvider
-) -> None:
-    first.manner = hang
-    providers = PROVIDERS.format(first=first.url, stall="10s").replace("first_token: 30s", "first_token: 6s")
-    daemon.write(providers, "version: 1\nmodels: {one: [first/m]}\nfallback: {attempts: 1}\n")
-    async with daemon:
-        text = await read_stream(daemon)
-    assert text.startswith(": keep-alive\n\n")
-    assert data_of(text)[-1]["error"]["message"]
-
-
 async def test_a_client_disconnect_while_waiting_leaves_nothing_behind(
     daemon: Daemon, first: FakeProvider
 ) -> None:

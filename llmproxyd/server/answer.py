@@ -1,0 +1,235 @@
+"""How one exchange's outcome is written to the client: its headers, its stream, the signs of life before it begins."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import Awaitable, Callable, Mapping
+
+from aiohttp import web
+
+from llmproxyd.exchange.account import Ending, ExchangeRecord, price
+from llmproxyd.exchange.alarm import Alarm
+from llmproxyd.exchange.attempt import RunningAttempt
+from llmproxyd.exchange.lane import Voice
+from llmproxyd.exchange.run import Exchange
+from llmproxyd.server.reply import Response, Written, let_go, send
+from llmproxyd.values.contracts import Encoder
+from llmproxyd.values.cost import NANOS_PER_USD
+from llmproxyd.values.failure import ExchangeFailed, Failure
+
+_MAX_WARNINGS_CHARS = 1000
+_UNFIT = re.compile(r"[^\x20-\x7e]")
+_STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", "Server": "llmproxyd"}
+
+
+def known_headers(record: ExchangeRecord) -> dict[str, str]:
+    """Headers that are known whatever becomes of the exchange."""
+    head = {
+        "x-request-id": record.request_id,
+        "x-llmproxyd-request-id": record.request_id,
+        "x-llmproxyd-generation": str(record.generation),
+        "x-llmproxyd-cache": "off",
+    }
+    if record.label:
+        head["x-llmproxyd-label"] = record.label
+    if record.surface.startswith("anthropic"):
+        head["request-id"] = record.request_id  # where Anthropic's clients look
+    return head
+
+
+def failure_headers(failure: Failure, record: ExchangeRecord) -> dict[str, str]:
+    headers = {"x-llmproxyd-attempts": str(len(record.attempts)), "Cache-Control": "no-store"}
+    if record.attempts:
+        # Whatever could be tried has been tried here; a client that repeats it multiplies the load.
+        headers["x-should-retry"] = "false"
+    if failure.retry_after_s is not None:
+        headers["Retry-After"] = str(max(1, -int(-failure.retry_after_s // 1)))
+    return headers
+
+
+class Answer:
+    """How one exchange's outcome is written to the client."""
+
+    def __init__(
+        self,
+        http: web.BaseRequest,
+        voice: Voice,
+        exchange: Exchange,
+        record: ExchangeRecord,
+        clock: Callable[[], float],
+        admitted_s: float,
+        ping_after_s: float,
+        client_stall_s: float,
+    ) -> None:
+        self._http = http
+        self._voice = voice
+        self._exchange = exchange
+        self._record = record
+        self._clock = clock
+        self._admitted_s = admitted_s
+        self._ping_after_s = ping_after_s
+        self._client_stall_s = client_stall_s
+        self._loop = asyncio.get_running_loop()
+        self._patience = Alarm(None)
+        self.heard: Callable[[bytes], None] | None = None
+
+    async def whole(self) -> Written:
+        running = await self._exchange.commit()
+        headers = self._headers(running)
+        cost_nanos = price(running.deployment, running.usage)
+        if cost_nanos is not None:
+            headers["x-llmproxyd-cost-usd"] = format_usd(cost_nanos)
+        if self.heard is not None:
+            self.heard(running.first)
+        response = await send(self._http, 200, running.first, headers)
+        self._served(len(running.first))
+        return response
+
+    async def stream(self) -> web.StreamResponse:
+        """Raises ConnectionError if the client is gone, or reads nothing."""
+        try:
+            with self._patience:
+                return await self._stream()
+        except TimeoutError:
+            raise let_go(self._http.transport) from None
+
+    async def _stream(self) -> web.StreamResponse:
+        opening = _Opening(self._http, self._voice, {**known_headers(self._record), **_STREAM_HEADERS})
+        opening.ping_after(self._ping_after_s)
+        try:
+            running = await self._exchange.commit()
+        except ExchangeFailed as failed:
+            response = await opening.stop()
+            if response is None:
+                raise
+            return await self._end_in_stream(response, opening.encoder.fail(failed.failure), failed.failure)
+        except BaseException:
+            opening.cancel()
+            raise
+        response = await opening.stop()
+        if response is None:
+            response = opening.respond({**self._headers(running), **_STREAM_HEADERS})
+            await response.prepare(self._http)
+        else:
+            self._headers(running)
+        return await self._relay(response, running)
+
+    async def _relay(self, response: Response, running: RunningAttempt) -> Response:
+        try:
+            await self._write(response, running.first)
+            async with contextlib.aclosing(self._exchange.rest()) as pieces:
+                async for piece in pieces:
+                    await self._write(response, piece)
+        except ExchangeFailed as failed:
+            return await self._end_in_stream(response, running.lane.fail(failed.failure), failed.failure)
+        await self._patiently(response.write_eof())
+        self._served(self._record.bytes_out)
+        return response
+
+    async def _write(self, response: Response, piece: bytes) -> None:
+        self._record.bytes_out += len(piece)
+        if self.heard is not None:
+            self.heard(piece)
+        await self._patiently(response.write(piece))
+
+    async def _patiently(self, writing: Awaitable[None]) -> None:
+        self._patience.set(self._loop.time() + self._client_stall_s)
+        await writing
+        self._patience.set(None)
+
+    async def _end_in_stream(self, response: Response, last: bytes, failure: Failure) -> Response:
+        """The 200 is out: the failure is told inside the stream, and nothing follows it."""
+        self._record.status, self._record.ending, self._record.failure = 200, Ending.CUT, failure
+        await self._patiently(response.write(last))
+        await self._patiently(response.write_eof())
+        return response
+
+    def _headers(self, running: RunningAttempt) -> dict[str, str]:
+        """What is known at the commit, in the answer's head and in the record."""
+        record, deployment = self._record, running.deployment
+        now_s = self._clock()
+        record.deployment = deployment
+        record.first_content_s = now_s - self._admitted_s
+        record.overhead_s = max(0.0, record.first_content_s - self._exchange.waited_s)
+        headers = known_headers(record)
+        headers["x-llmproxyd-provider"] = deployment.provider.name
+        headers["x-llmproxyd-model"] = deployment.model
+        headers["x-llmproxyd-attempts"] = str(len(record.attempts) + 1)
+        headers["x-llmproxyd-overhead-ms"] = f"{record.overhead_s * 1000:.2f}"
+        if running.call.warnings:
+            headers["x-llmproxyd-warnings"] = _header_text(", ".join(running.call.warnings))
+        return headers
+
+    def _served(self, sent_bytes: int) -> None:
+        self._record.status, self._record.ending, self._record.bytes_out = 200, Ending.SERVED, sent_bytes
+        self._exchange.end()
+
+
+class _Opening:
+    """A stream before its commit: while attempts go on, a client that waits long gets its 200 and signs of life."""
+
+    def __init__(self, http: web.BaseRequest, voice: Voice, headers: Mapping[str, str]) -> None:
+        self._http = http
+        self._voice = voice
+        self._headers = headers
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._response: Response | None = None
+        self._encoder: Encoder | None = None
+
+    @property
+    def encoder(self) -> Encoder:
+        if self._encoder is None:
+            self._encoder = self._voice.new_encoder()
+        return self._encoder
+
+    def ping_after(self, delay_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(delay_s, self._start, delay_s)
+
+    def _start(self, delay_s: float) -> None:
+        if self.encoder.ping():
+            self._task = asyncio.ensure_future(self._ping(delay_s))
+
+    async def _ping(self, delay_s: float) -> None:
+        self._response = self.respond(self._headers)
+        # A client that is gone is found by the next who writes.
+        with contextlib.suppress(ConnectionError):
+            await self._response.prepare(self._http)
+            while True:
+                await self._response.write(self.encoder.ping())
+                await asyncio.sleep(delay_s)
+
+    def respond(self, headers: Mapping[str, str]) -> Response:
+        response = Response(status=200, headers=headers)
+        response.headers["Content-Type"] = self._voice.surface.stream_type
+        return response
+
+    def cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+
+    async def stop(self) -> Response | None:
+        """End the pings. The response if it has begun."""
+        self.cancel()
+        if self._task is None:
+            return None
+        await asyncio.wait({self._task})
+        if not self._task.cancelled() and (error := self._task.exception()) is not None:
+            raise error
+        return self._response
+
+
+def _header_text(text: str) -> str:
+    """Fit for a header: warnings name fields of the client's own making."""
+    return _UNFIT.sub("?", text[:_MAX_WARNINGS_CHARS])
+
+
+def format_usd(nanos: int) -> str:
+    """Nano-dollars -> decimal USD without exponent or trailing zeros, e.g. 1076800 -> ``0.0010768``."""
+    whole, part = divmod(nanos, NANOS_PER_USD)
+    return f"{whole}.{part:09d}".rstrip("0").rstrip(".")

@@ -1,0 +1,127 @@
+"""The daemon's door in process: real sockets, real dialects, and everything that takes time as an argument."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+
+from llmproxyd.adapters import ADAPTERS
+from llmproxyd.exchange.account import Account, ExchangeRecord
+from llmproxyd.exchange.upstream import Upstream
+from llmproxyd.routing.estimate import estimate_tokens
+from llmproxyd.server.admission import Admission, allowed_hosts
+from llmproxyd.server.handler import Handler
+from llmproxyd.server.responses import ResponseKeeper
+from llmproxyd.server.web import Paths, View, Web, surface_views
+from llmproxyd.state.responses import ResponseMemory
+from llmproxyd.surfaces import SURFACES
+from llmproxyd.surfaces.anthropic_failure import format_failure as format_anthropic_failure
+from llmproxyd.surfaces.facts import RequestPrompt
+from llmproxyd.surfaces.openai_failure import format_failure as format_openai_failure
+from llmproxyd.values.contracts import Adapter
+from llmproxyd.values.request import Dialect
+from llmproxyd.values.snapshot import DEFAULT_FALLBACK_ON, Deployment, FallbackPolicy, TargetKind
+from tests.exchange.build import Watched
+from tests.routing.build import snapshot, target
+from tests.server.values import in_force
+
+CHAT = "/v1/chat/completions"
+MESSAGES = "/v1/messages"
+MAX_BODY_BYTES = 64 * 1024
+
+
+@dataclass
+class Door:
+    """``url`` is where it listens; ``records`` what came of each exchange; ``registry`` knows every attempt."""
+
+    web: Web
+    registry: Watched
+    records: list[ExchangeRecord]
+    port: int = 0
+    session: aiohttp.ClientSession = field(init=False)
+
+    async def post(self, path: str = CHAT, /, headers: Mapping[str, str] | None = None, **fields: Any) -> Any:
+        """An open response; a chat says hello unless told otherwise."""
+        given: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
+        if path.startswith(MESSAGES) and "count" not in path:
+            given["max_tokens"] = 100
+        return await self.session.post(path, json={**given, **fields}, headers=headers)
+
+    async def raw(
+        self, *pieces: bytes, end: bool = False
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection of our own, with these bytes sent."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+        if end:
+            writer.write_eof()
+        return reader, writer
+
+    def head(self, path: str = CHAT, **headers: str) -> bytes:
+        given = {"host": f"127.0.0.1:{self.port}", "content-type": "application/json"}
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        lines = [f"POST {path} HTTP/1.1", *(f"{k}: {v}" for k, v in {**given, **named}.items()), "", ""]
+        return "\r\n".join(lines).encode()
+
+
+@asynccontextmanager
+async def open_door(
+    *deployments: Deployment,
+    adapters: Mapping[Dialect, Adapter] = ADAPTERS,
+    views: Mapping[tuple[str, str], View] | None = None,
+    fallback: Mapping[str, Any] | None = None,
+    **patience: float,
+) -> AsyncIterator[Door]:
+    """Model ``m`` is these deployments, in this order. ``patience``: the handler's times."""
+    registry, upstream = Watched(), Upstream()
+    records: list[ExchangeRecord] = []
+    policy = FallbackPolicy(on=DEFAULT_FALLBACK_ON, **{"retry_max": 0, **(fallback or {})})
+    names = [target("m", TargetKind.LIST, *deployments)]
+    handler = Handler(
+        in_force=in_force(snapshot(*deployments, targets=names, fallback=policy)),
+        registry=registry,
+        upstream=upstream,
+        adapters=adapters,
+        account=Account(registry, wall=time.time, sinks=(records.append,)),
+        keeper=ResponseKeeper(ResponseMemory(), time.monotonic),
+        new_prompt=lambda request, surface: RequestPrompt(request, surface, estimate_tokens),
+        max_body_bytes=MAX_BODY_BYTES,
+        clock=time.monotonic,
+        wall=time.time,
+        **patience,
+    )
+    async with listening({**surface_views(SURFACES, handler.serve), **(views or {})}) as (web, port):
+        door = Door(web, registry, records, port)
+        async with aiohttp.ClientSession(base_url=f"http://127.0.0.1:{port}") as door.session:
+            yield door
+    await upstream.close()
+
+
+@asynccontextmanager
+async def listening(exact: Mapping[tuple[str, str], View], **paths: Any) -> AsyncIterator[tuple[Web, int]]:
+    """A server of these views, and its port."""
+    known = Paths(
+        exact=exact,
+        dialects={MESSAGES: format_anthropic_failure},
+        default_dialect=format_openai_failure,
+        **paths,
+    )
+    # The port is part of who we are, and known only when bound.
+    web = Web(known, Admission(frozenset(), frozenset()), max_body_bytes=MAX_BODY_BYTES)
+    protocols = web.new_server()
+    server = await asyncio.get_running_loop().create_server(protocols, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    web._admission = Admission(allowed_hosts([port], ()), frozenset({"http://ui.example"}))
+    try:
+        yield web, port
+    finally:
+        server.close()
+        await protocols.shutdown(1.0)
