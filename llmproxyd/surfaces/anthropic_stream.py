@@ -200,7 +200,7 @@ class AnthropicEncoder:
         return self._enter("text") + self._delta("text_delta", "text", text) if text else b""
 
     def _think(self, event: ThinkingDelta) -> bytes:
-        given = Thinking("", event.signature, event.encrypted, event.origin)
+        given = Thinking("", event.signature, event.encrypted, event.origin, event.item_id)
         out = self._leave() if event.new_block and self._block == "thinking" else b""
         if is_redacted(given):
             block = {"type": "redacted_thinking", "data": event.encrypted}

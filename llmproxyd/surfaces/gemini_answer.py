@@ -171,7 +171,7 @@ class GeminiEncoder:
         closes = event.signature is not None or event.encrypted is not None
         hidden = (draft.hidden and not event.new_block) or (bool(event.text) and not self._thoughts)
         draft.hidden = hidden and not closes
-        block = Thinking(event.text, event.signature, event.encrypted, event.origin)
+        block = Thinking(event.text, event.signature, event.encrypted, event.origin, event.item_id)
         part = None if hidden else format_thought(block, thoughts=self._thoughts)
         return b"" if part is None else self._say(event.choice, part)
 

@@ -347,10 +347,12 @@ def test_pitfall_24_a_thought_nobody_signed_is_sealed_when_it_ends(after: Event)
 def test_an_encrypted_thought_of_another_maker_closes_the_block_it_belongs_to() -> None:
     responses = Dialect.OPENAI_RESPONSES
     documents = say(
-        ThinkingDelta("sum", origin=responses), ThinkingDelta(encrypted="E", origin=responses), TextDelta("x")
+        ThinkingDelta("sum", origin=responses),
+        ThinkingDelta(encrypted="E", origin=responses, item_id="rs_1"),
+        TextDelta("x"),
     )
     (seal,) = signatures(documents)
-    assert unseal_thought("sum", seal) == Thinking("sum", encrypted="E", origin=responses)
+    assert unseal_thought("sum", seal) == Thinking("sum", None, "E", responses, "rs_1")
     assert [block.type for block in message_of(documents).content] == ["thinking", "text"]
 
 

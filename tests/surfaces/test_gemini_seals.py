@@ -64,6 +64,16 @@ def test_pitfall_23_it_does_so_from_a_stream_too() -> None:
     assert handed_back(parts) == (Thinking("hm", "c2ln", origin=ANTHROPIC), Text("a"))
 
 
+def test_pitfall_23_an_encrypted_one_keeps_the_name_its_maker_gave_it() -> None:
+    origin = Dialect.OPENAI_RESPONSES
+    parts = streamed(
+        ThinkingDelta("hm", origin=origin),
+        ThinkingDelta("", encrypted="ZW5j", origin=origin, item_id="rs_1"),
+        TextDelta("a"),
+    )
+    assert handed_back(parts) == (Thinking("hm", None, "ZW5j", origin, "rs_1"), Text("a"))
+
+
 def test_signatures_are_base64_since_the_client_decodes_them() -> None:
     for thought in FOREIGN:
         base64.b64decode(format_signature(thought) or "", validate=True)
