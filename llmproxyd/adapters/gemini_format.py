@@ -105,6 +105,8 @@ def format_count(body: Document, model: str) -> dict[str, Any]:
 def format_embedding(embed: Embed, model: str) -> tuple[dict[str, Any], tuple[str, ...]]:
     """-> (body of batchEmbedContents, warnings). model: with its collection, as the body wants it."""
     warn = Warnings()
+    for text in foreign_fields(embed, Dialect.GEMINI_GENERATE):
+        warn.add(text)
     fields: dict[str, Any] = dict(embed.extras.get(Dialect.GEMINI_GENERATE, {}))
     if embed.dimensions is not None:
         fields["outputDimensionality"] = embed.dimensions

@@ -87,6 +87,16 @@ def test_pitfall_48_token_ids_cannot_be_embedded_and_unknown_types_are_named() -
     assert embed("a", input_type="image").warnings == ("input_type: not carried to gemini-generate",)
 
 
+def test_what_only_other_dialects_know_of_embedding_is_named() -> None:
+    extras = {Dialect.OLLAMA_CHAT: {"truncate": False}, Dialect.GEMINI_GENERATE: {"title": "t"}}
+    call = embed("a", user="ann", extras=extras)
+    assert body_of(call)["requests"][0]["title"] == "t"
+    assert call.warnings == (
+        "truncate: not carried to gemini-generate",
+        "user: not carried to gemini-generate",
+    )
+
+
 # --- the client's own bytes -------------------------------------------------------------------------------------
 
 
