@@ -1,0 +1,1 @@
+"""What real clients send, replayed byte for byte, and their answers read by those clients' own rules."""
