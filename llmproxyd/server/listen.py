@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import socket
 import stat
@@ -23,11 +22,13 @@ class CannotListen(Exception):  # noqa: N818 - a condition of the machine, told 
 
 @dataclass(slots=True)
 class Listener:
-    """``inherited``: systemd owns the socket, it outlives us. ``path``: the Unix socket's file, to be removed."""
+    """``inherited``: systemd owns the socket, it outlives us. ``path``: the Unix socket's file, to be removed;
+    ``identity``: by what that file is known as ours."""
 
     socket: socket.socket
     inherited: bool
     path: Path | None = None
+    identity: tuple[int, int, int] | None = None
 
     @property
     def is_unix(self) -> bool:
@@ -89,7 +90,7 @@ def _bind_unix(path: Path) -> Listener:
     finally:
         os.umask(old_mask)
     bound.setblocking(False)
-    return Listener(bound, inherited=False, path=path)
+    return Listener(bound, inherited=False, path=path, identity=_identity(path))
 
 
 def _make_way(path: Path) -> None:
@@ -124,7 +125,15 @@ async def start(listener: Listener, server: web.Server) -> asyncio.Server:
 
 
 def remove(listener: Listener) -> None:
-    """After closing: the Unix socket's file goes, unless somebody else owns it."""
-    if listener.path is not None and not listener.inherited:
-        with contextlib.suppress(FileNotFoundError):
-            listener.path.unlink()
+    """After closing: the Unix socket's file goes, unless somebody else has put theirs in its place meanwhile."""
+    if listener.path is not None and _identity(listener.path) == listener.identity:
+        listener.path.unlink(missing_ok=True)
+
+
+def _identity(path: Path) -> tuple[int, int, int] | None:
+    """Device, inode, time of creation: inodes alone are given anew at once."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns
