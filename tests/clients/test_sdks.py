@@ -80,4 +80,5 @@ def user_agent(recorded: Recorded) -> str:
 
 
 def essence(recorded: Recorded) -> object:
-    return recorded.method, recorded.target, [name for name, _ in recorded.headers], recorded.json
+    same = recorded.for_model("any-model")
+    return same.method, same.target, [name for name, _ in same.headers], same.json
