@@ -89,6 +89,7 @@ class _Daemon:
         self._fast = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._stopping = False
+        self._broken = False
         self._told_ready = False
 
         self._registry = Registry()
@@ -166,7 +167,7 @@ class _Daemon:
             for listener in listeners:
                 remove(listener)
             await self._upstream.close()
-        return Exit.OK
+        return Exit.ERRORS if self._broken else Exit.OK
 
     def _load(self, config_dir: Path, **how: Any) -> Loaded:
         loaded = load(config_dir, **how)
@@ -250,6 +251,7 @@ class _Daemon:
             return
         _log.error("background_task_failed", exc_info=task.exception())
         # Nothing that runs beside requests may die unseen; better a restart than a daemon that no longer reloads.
+        self._broken = True
         self._stop.set()
 
     def _begin_reload(self) -> None:
