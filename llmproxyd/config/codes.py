@@ -43,6 +43,20 @@ def _code(code: str, title: str, cause: str, bad: str, good: str) -> Code:
 
 _ALL: Final = (
     _code(
+        "LP000",
+        "a fault of llmproxyd itself",
+        """llmproxyd failed while it read the files, in a way that it should not: nothing is known to be wrong with what
+        they say. The configuration in force stays in force, and the log has the traceback. Please report it with the
+        version and, if you can, the change that led to it; undoing that change most likely helps for now.""",
+        """
+        $ llmproxyd check      # ends with error[LP000] and the name of a Python exception
+        """,
+        """
+        $ llmproxyd --version                        # for the report, with the traceback
+        $ git -C /etc/llmproxyd diff HEAD~1          # and what was changed last
+        """,
+    ),
+    _code(
         "LP001",
         "the file is not valid YAML",
         """The file could not be read as YAML, so nothing in it is known. Usual reasons: a quote or bracket that is not

@@ -52,7 +52,7 @@ def test_every_code_has_a_page_in_json_too(run: Run) -> None:
 def test_an_unknown_code_is_64_and_lists_those_there_are(run: Run) -> None:
     done = run("explain", "LP999")
     assert (done.status, done.out) == (64, "")
-    assert "there is no code LP999; the codes are LP001, " in done.err
+    assert "there is no code LP999; the codes are LP000, LP001, " in done.err
 
 
 # --- decisions --------------------------------------------------------------------------------------------------

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
+from llmproxyd.config import codes as codes_module
 from llmproxyd.config.codes import CODES, Code, explain_code
 from llmproxyd.config.document import parse_document
 
@@ -60,3 +62,10 @@ def test_examples_are_yaml(code: Code, example: str) -> None:
 def test_examples_of_unreadable_files_are_refused_with_their_code(name: str) -> None:
     _, problems = parse_document(CODES[name].bad.encode(), "example.yaml")
     assert [problem.code for problem in problems] == [name]
+
+
+def test_every_code_in_the_source_has_a_page() -> None:
+    source = Path(codes_module.__file__).parents[1]
+    written = {code for path in source.rglob("*.py") for code in re.findall(r'"(LP\d{3})"', path.read_text())}
+    assert written <= set(CODES)
+    assert "LP000" in written

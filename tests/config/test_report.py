@@ -358,9 +358,9 @@ error[LP104]: unknown value
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_the_layout_is_exact(name: str) -> None:
     problem, sources, expected = LAYOUTS[name]
-    first = Problem("LP000", ERROR, "first")
+    first = Problem("LP099", ERROR, "first")
     report = format_text([first, problem], sources)
-    assert report == f"error[LP000]: first\n\n{expected}\n{format_summary([first, problem])}\n"
+    assert report == f"error[LP099]: first\n\n{expected}\n{format_summary([first, problem])}\n"
 
 
 def test_the_first_problem_says_how_to_learn_more() -> None:
