@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from llmproxyd import jsontext
 from llmproxyd.adapters import ADAPTERS
 from llmproxyd.exchange.lane import Lane, Voice, choose_dialect, choose_lane
+from llmproxyd.surfaces import SURFACES, gemini_generate
 from llmproxyd.values.answer import Finish
 from llmproxyd.values.failure import Failure, FailureKind
-from llmproxyd.values.request import NO_OVERRIDES, Dialect
+from llmproxyd.values.request import NO_OVERRIDES, Dialect, Request
 from llmproxyd.values.snapshot import Deployment, Quirks
 from tests.exchange.build import deployment_at, voice
 from tests.support.fake_provider import chat_body, chat_frames
@@ -157,3 +160,87 @@ def test_a_whole_answer_to_who_asked_for_a_stream_becomes_one(path: str) -> None
     assert b"Hi there" in progress.out
     events = told(progress.out)
     assert events[-1] == "[DONE]" or events[-1]["type"] == "message_stop"
+
+
+# --- which of OpenAI's two dialects -----------------------------------------------------------------------------
+
+RESPONSES = "/v1/responses"
+TRANSLATED = [MESSAGES, "/v1beta/models/alias:generateContent", "/api/chat"]
+CHAT = "/v1/chat/completions"
+BOTH = Quirks(responses=True)
+FUNCTION = {"type": "function", "function": {"name": "f"}}
+NEW, OLD = ("gpt-5.6", "gpt-6-sol", "gpt-10"), ("gpt-5.5", "gpt-4.1", "gpt-5", "o3", "some-model")
+
+
+def at_openai(model: str, **changes: Any) -> Deployment:
+    return replace(deployment_at(URL, **{"quirks": BOTH, **changes}), model=model)
+
+
+def asked(path: str, **fields: Any) -> Request:
+    """What a client that says hello there asks."""
+    messages: dict[str, Any] = {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 100}
+    own: dict[str, dict[str, Any]] = {
+        RESPONSES: {"input": "hello"},
+        "/v1/completions": {"prompt": "hello"},
+        TRANSLATED[1]: {"contents": [{"role": "user", "parts": [{"text": "hello"}]}]},
+    }
+    surface = SURFACES.get(path, gemini_generate.GENERATE)
+    return surface.parse_request(
+        {}, jsontext.encode({"model": "alias", **own.get(path, messages), **fields}), path
+    )
+
+
+class TestTheDialectAtOpenAI:
+    @pytest.mark.parametrize("model", [*NEW, *OLD])
+    def test_is_responses_for_who_speaks_it_whatever_the_model(self, model: str) -> None:
+        assert choose_dialect(asked(RESPONSES), at_openai(model)) is Dialect.OPENAI_RESPONSES
+
+    @pytest.mark.parametrize("path", TRANSLATED)
+    @pytest.mark.parametrize("model", NEW)
+    def test_is_responses_for_who_is_translated_anyway_where_the_model_is_newer(
+        self, model: str, path: str
+    ) -> None:
+        assert choose_dialect(asked(path), at_openai(model)) is Dialect.OPENAI_RESPONSES
+
+    @pytest.mark.parametrize("path", TRANSLATED)
+    @pytest.mark.parametrize("model", OLD)
+    def test_is_chat_for_them_where_it_is_not(self, model: str, path: str) -> None:
+        assert choose_dialect(asked(path), at_openai(model)) is Dialect.OPENAI_CHAT
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {},
+            {"tools": [FUNCTION]},
+            {"reasoning_effort": "high"},
+            {"tools": [FUNCTION], "reasoning_effort": "none"},
+            {"tools": [], "reasoning_effort": "high"},
+        ],
+    )
+    def test_is_chat_for_a_chat_that_chat_takes(self, fields: dict[str, Any]) -> None:
+        assert choose_dialect(asked(CHAT, **fields), at_openai(NEW[0])) is Dialect.OPENAI_CHAT
+
+    @pytest.mark.parametrize("model", [*NEW, *OLD])
+    def test_is_responses_for_a_chat_that_newer_models_refuse(self, model: str) -> None:
+        request = asked(CHAT, tools=[FUNCTION], reasoning_effort="low")
+        taken = Dialect.OPENAI_RESPONSES if model in NEW else Dialect.OPENAI_CHAT
+        assert choose_dialect(request, at_openai(model)) is taken
+
+    @pytest.mark.parametrize("path", ["/v1/completions", "/v1/messages/count_tokens"])
+    def test_is_only_chosen_for_conversations(self, path: str) -> None:
+        assert choose_dialect(asked(path), at_openai(NEW[0])) is Dialect.OPENAI_CHAT
+
+    @pytest.mark.parametrize("path", [RESPONSES, *TRANSLATED])
+    @pytest.mark.parametrize(
+        ("changes", "taken"),
+        [
+            ({"api_version": "v1"}, Dialect.OPENAI_RESPONSES),
+            ({"api_version": "2024-10-21"}, Dialect.OPENAI_CHAT),
+            ({"quirks": Quirks()}, Dialect.OPENAI_CHAT),
+        ],
+        ids=["azure-v1", "azure-dated", "compatible"],
+    )
+    def test_is_responses_only_where_that_is_served(
+        self, path: str, changes: dict[str, Any], taken: Dialect
+    ) -> None:
+        assert choose_dialect(asked(path), at_openai(NEW[0], **changes)) is taken
