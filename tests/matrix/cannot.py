@@ -16,7 +16,15 @@ class Cannot:
     says: str
 
 
-_SEALING = ("openai_chat", "compatible", "azure", "azure_v1", "anthropic_messages")
+_SEALING = (
+    "openai_chat",
+    "compatible",
+    "azure",
+    "azure_v1",
+    "openai_responses",
+    "azure_responses",
+    "anthropic_messages",
+)
 _OLLAMA = (
     "Ollama's message has `thinking` as plain text, no seal and no maker beside it: "
     "https://github.com/ollama/ollama/blob/main/docs/api.md#generate-a-chat-completion"

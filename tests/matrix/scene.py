@@ -57,11 +57,13 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """An answer as a provider gives it. ``text`` in pieces, as it is streamed."""
+    """An answer as a provider gives it. ``text`` in pieces, as it is streamed. ``silent``: it thought and does not tell
+    what, as OpenAI does unless it is asked for a summary."""
 
     text: tuple[str, ...] = ()
     thought: str = ""
     calls: tuple[ToolUse, ...] = ()
+    silent: bool = False
 
     @property
     def whole(self) -> str:

@@ -8,6 +8,7 @@ that vendor's own request types.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import product
 from typing import Any
 
 import pytest
@@ -53,6 +54,17 @@ CELLS = [
     for name, upstream in UPSTREAMS.items()
     if upstream.surfaces is None or surface in upstream.surfaces
 ]
+UNTAKEN = [
+    *((cell, {}) for cell in product(CLIENTS, UPSTREAMS) if cell not in CELLS),
+    *(
+        ((surface, name), wish)
+        for name, upstream in UPSTREAMS.items()
+        for surface, needed in upstream.forced.items()
+        for wish in ({}, *({field: needed[field]} for field in needed))
+    ),
+]
+"""Cells that the daemon goes round, and what is asked there: too little of what would have to be asked."""
+SILENT = [cell for cell in CELLS if UPSTREAMS[cell[1]].silent and (*cell, "thought") not in CANNOT]
 EMBEDDERS = [name for name, upstream in UPSTREAMS.items() if upstream.embeds]
 EVERY_CELL = pytest.mark.parametrize("cell", CELLS, indirect=True, ids=map("-".join, CELLS))
 EVERY_EMBEDDER = pytest.mark.parametrize("upstream", EMBEDDERS, indirect=True)
@@ -109,10 +121,15 @@ class Cell:
         self._rig.behave(self.upstream.name, answer(status, self.upstream.error_body(status, WORDS)))
 
     def ask(self, **wish: Any) -> Heard:
-        forced = self.upstream.forced.get(self.surface, {})
-        return self.client.ask(
-            Wish(model=f"{self.upstream.name}/{self.upstream.model}", **{**wish, **forced})
-        )
+        return self.ask_no_more(**{**wish, **self.upstream.forced.get(self.surface, {})})
+
+    def ask_no_more(self, **wish: Any) -> Heard:
+        """Without what has to be asked to come to this provider."""
+        return self.client.ask(Wish(model=f"{self.upstream.name}/{self.upstream.model}", **wish))
+
+    def path(self) -> str:
+        """Where the daemon went last."""
+        return self._rig.seen(self.upstream.name)[-1].path
 
     def received(self) -> list[str]:
         """Everything in the body that came last, after it was checked."""
@@ -295,6 +312,18 @@ def test_the_round_trip_of_a_thought(cell: Cell, streamed: bool) -> None:
     assert ((cell.upstream.seal or THOUGHT) in received) is not cell.warned("thought")
 
 
+@pytest.mark.parametrize("cell", SILENT, indirect=True, ids=map("-".join, SILENT))
+@WHOLE_AND_STREAMED
+def test_the_round_trip_of_a_thought_that_is_not_told(cell: Cell, streamed: bool) -> None:
+    """The seal alone comes back, to its maker."""
+    cell.says(Said((), "", (OSLO,), silent=True))
+    first = cell.ask(think=True, tools=True, stream=streamed)
+    assert first.thought == ""
+    cell.says(Said((TEXT,)))
+    assert cell.ask(think=True, tools=True, stream=streamed, after=first).text == TEXT
+    assert cell.upstream.seal in cell.received()
+
+
 # --- errors -------------------------------------------------------------------------------------------------------
 
 
@@ -308,6 +337,19 @@ def test_an_error(cell: Cell, status: int, streamed: bool) -> None:
     assert refusal.value.refused.status == STATUSES[status]
     assert refusal.value.refused.message
     assert (WORDS in refusal.value.refused.message) == (status == 400)
+
+
+# --- what is gone round ---
+
+
+@pytest.mark.parametrize(("cell", "wish"), UNTAKEN, indirect=["cell"])
+def test_a_cell_that_is_left_out_is_never_taken(cell: Cell, wish: Mapping[str, bool]) -> None:
+    cell.refuses(400)
+    with pytest.raises(Refusal):
+        cell.ask_no_more(**wish)
+    own = "/responses" if cell.surface == "openai_responses" else "/chat/completions"
+    assert cell.path().endswith(own)
+    assert not cell.upstream.path(False).endswith(own)
 
 
 # --- what cannot be said ------------------------------------------------------------------------------------------

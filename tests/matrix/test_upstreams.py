@@ -16,6 +16,7 @@ SAID = [
     Said((TEXT[:5], TEXT[5:]), THOUGHT),
     Said((), THOUGHT, (OSLO,)),
     Said((), "", (OSLO, ROME)),
+    Said((), "", (OSLO,), silent=True),
 ]
 
 

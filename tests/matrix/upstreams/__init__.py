@@ -10,9 +10,11 @@ from tests.matrix.upstreams.cohere_chat import COHERE
 from tests.matrix.upstreams.gemini_generate import GEMINI
 from tests.matrix.upstreams.ollama_chat import OLLAMA
 from tests.matrix.upstreams.openai_chat import AZURE, AZURE_V1, COMPATIBLE, OPENAI
-from tests.matrix.upstreams.openai_responses import RESPONSES
+from tests.matrix.upstreams.openai_responses import AZURE_RESPONSES, RESPONSES
 
 UPSTREAMS: Mapping[str, Upstream] = {
     upstream.name: upstream
-    for upstream in (OPENAI, COMPATIBLE, AZURE, AZURE_V1, RESPONSES, ANTHROPIC, GEMINI, COHERE, OLLAMA)
-}
+    for upstream in (
+        OPENAI, COMPATIBLE, AZURE, AZURE_V1, RESPONSES, AZURE_RESPONSES, ANTHROPIC, GEMINI, COHERE, OLLAMA
+    )
+}  # fmt: skip

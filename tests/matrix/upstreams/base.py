@@ -36,7 +36,8 @@ class Upstream:
     as frames. ``check_request``: raises AssertionError for a body that the vendor's own SDK could not have sent.
     ``check_answer``, ``check_frame``: the same for what we make it say. ``path``: (streamed) -> path with query.
     ``auth``: header and value. ``errors``: recorded bodies by status; ``error``: how it words the others.
-    ``seal``: what it hands out to recognise its own thought by. ``embeds``: path, answer, check.
+    ``seal``: what it hands out to recognise its own thought by; ``silent``: it may do so without a word.
+    ``embeds``: path, answer, check.
     ``surfaces``: those whose requests reach it, None for all. ``forced``: what a surface has to ask for to reach it.
     """
 
@@ -59,6 +60,7 @@ class Upstream:
     headers: Mapping[str, str] = field(default_factory=dict)
     model: str = MODEL
     seal: str | None = None
+    silent: bool = False
     embeds: Embeds | None = None
     base: str = ""
     surfaces: frozenset[str] | None = None

@@ -41,6 +41,8 @@ _USAGE = {
     "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0},
 }
 _TOKENS = Tokens(120, 14, 64)
+_CHAT_MODEL = "gpt-4.1"
+_NEWER_MODEL = "gpt-6-sol"
 _NOT_OPENAIS = ("reasoning_details", "reasoning_content")
 
 
@@ -167,7 +169,8 @@ OPENAI = Upstream(
     errors={429: "openai_chat/whole/error_429.json"},
     seal=_SEAL,
     embeds=Embeds("/v1/embeddings", write_vectors, check_embedding),
-    # Where OpenAI itself is asked by a client of its Responses, it is asked in that dialect.
+    # Its newer models are asked by Responses, and so are all for a client of that dialect.
+    model=_CHAT_MODEL,
     surfaces=frozenset({"openai_chat", "anthropic_messages", "gemini", "ollama"}),
 )
 
@@ -178,6 +181,8 @@ COMPATIBLE = replace(
     key_env="COMPATIBLE_KEY",
     auth=("authorization", "Bearer key-compatible"),
     options=" api_key: '${env:COMPATIBLE_KEY}',",
+    # Whoever copied the dialect copied chat: no model's name changes that.
+    model=_NEWER_MODEL,
     surfaces=None,
 )
 
@@ -212,5 +217,6 @@ AZURE_V1 = replace(
     path=lambda stream: "/openai/v1/chat/completions",
     options=" api_version: v1, api_key: '${env:AZURE_V1_KEY}',",
     embeds=Embeds("/openai/v1/embeddings", write_vectors, check_embedding),
+    model=_CHAT_MODEL,
     surfaces=OPENAI.surfaces,
 )

@@ -1,12 +1,13 @@
-"""OpenAI's responses.
+"""OpenAI's responses, and Azure's behind its own path and header.
 
-Whoever speaks the dialect gets it; a chat completion goes there where OpenAI refuses it elsewhere: function tools with
-an effort, since gpt-5.6.
+Whoever speaks the dialect gets it, and since gpt-5.6 whoever is translated anyway. A chat completion goes there where
+OpenAI refuses it elsewhere: function tools with an effort.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from openai.types.responses import Response, ResponseStreamEvent
@@ -19,7 +20,7 @@ from pydantic import TypeAdapter
 from tests.matrix.scene import TOOL, Said, Tokens, ToolUse
 from tests.matrix.shape import check
 from tests.matrix.upstreams.base import Recording, Upstream, encode, halves, named
-from tests.matrix.upstreams.openai_chat import error
+from tests.matrix.upstreams.openai_chat import azure_error, error
 
 _SEAL = "gAAAAsealofathought"
 _USAGE = {
@@ -66,8 +67,8 @@ def _response(status: str, output: list[dict[str, Any]], usage: dict[str, Any] |
 
 
 def _items(said: Said) -> Iterator[dict[str, Any]]:
-    if said.thought:
-        summary = [{"type": "summary_text", "text": said.thought}]
+    if said.thought or said.silent:
+        summary = [{"type": "summary_text", "text": said.thought}] if said.thought else []
         yield {"type": "reasoning", "id": "rs_1", "summary": summary, "encrypted_content": _SEAL}
     if said.text:
         yield {**_MESSAGE, "status": "completed", "content": [_output_text(said.whole)]}
@@ -111,6 +112,8 @@ def _added(index: int, item: dict[str, Any]) -> dict[str, Any]:
 
 
 def _summary(at: dict[str, Any], thought: str) -> Iterator[dict[str, Any]]:
+    if not thought:
+        return
     at = {**at, "summary_index": 0}
     name = "response.reasoning_summary"
     yield {"type": f"{name}_part.added", **at, "part": {"type": "summary_text", "text": ""}}
@@ -168,6 +171,17 @@ RESPONSES = Upstream(
     options=" api_key: '${env:RESPONSES_KEY}',",
     model=_MODEL,
     seal=_SEAL,
-    surfaces=frozenset({"openai_responses", "openai_chat"}),
+    silent=True,
     forced={"openai_chat": {"tools": True, "think": True}},
+)
+
+AZURE_RESPONSES = replace(
+    RESPONSES,
+    name="azure_responses",
+    preset="azure",
+    key_env="AZURE_RESPONSES_KEY",
+    auth=("api-key", "key-azure_responses"),
+    path=lambda stream: "/openai/v1/responses",
+    error=azure_error,
+    options=" api_version: v1, api_key: '${env:AZURE_RESPONSES_KEY}',",
 )
