@@ -19,6 +19,8 @@ from tests.support.fake_provider import FakeProvider, Manner, answer, chat_frame
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n"
 LIMIT_BYTES = 1 << 20
+IDLE_S = 4.0
+"""After this a connection to a local server goes by itself."""
 
 
 async def ask(upstream: Upstream, deployment: Deployment) -> bytes:
@@ -160,7 +162,7 @@ class TestPools:
         deployment = deployment_at(first)
         await ask(upstream, deployment)
         upstream.reconcile(snapshot())
-        await until(lambda: first.open == 0)
+        await until(lambda: first.open == 0, IDLE_S / 2)
 
     async def test_one_that_is_gone_is_closed_when_its_last_user_has_left(
         self, first: FakeProvider, upstream: Upstream
@@ -182,7 +184,7 @@ class TestPools:
         assert await reply.read_all(100) == b"cd"
         assert first.open == 1
         reply.close()
-        await until(lambda: first.open == 0)
+        await until(lambda: first.open == 0, IDLE_S / 2)
 
     async def test_one_that_comes_back_while_in_use_is_kept(
         self, first: FakeProvider, upstream: Upstream
@@ -203,14 +205,14 @@ class TestPools:
         first.manner = answer(body=b"fine")
         upstream.reconcile(snapshot())
         assert await ask(upstream, deployment_at(first)) == b"fine"
-        await until(lambda: first.open == 0)
+        await until(lambda: first.open == 0, IDLE_S / 2)
 
     async def test_closing_closes_everything(self, first: FakeProvider) -> None:
         first.manner = answer(body=b"fine")
         upstream = Upstream()
         await ask(upstream, deployment_at(first))
         await upstream.close()
-        await until(lambda: first.open == 0)
+        await until(lambda: first.open == 0, IDLE_S / 2)
 
 
 class TestFetch:

@@ -146,12 +146,14 @@ class TestBugs:
             with pytest.raises(aiohttp.ClientPayloadError):
                 await response.read()
 
-    async def test_after_an_answer_add_nothing_to_it(self, served: tuple[Web, aiohttp.ClientSession]) -> None:
-        _, session = served
-        async with session.get("/v1/answered") as response:
-            assert await response.read() == b"all of it"
-        async with session.get("/v1/echo") as response:
-            assert await response.text() == "/v1/echo"
+    async def test_after_an_answer_add_nothing_to_it(self) -> None:
+        async with listening(EXACT) as (_, port):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(f"GET /v1/answered HTTP/1.1\r\nhost: localhost:{port}\r\n\r\n".encode())
+            got = await asyncio.wait_for(reader.read(), 5)
+            assert got.endswith(b"\r\n\r\nall of it")
+            assert got.count(b"HTTP/1.1") == 1
+            writer.close()
 
 
 class TestDraining:
