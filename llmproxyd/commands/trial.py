@@ -34,15 +34,18 @@ def path_of_test(name: str) -> str:
 def run_test(arguments: Namespace, console: Console) -> int:
     """Test the provider ``arguments.name``. 0: all is well, 1: not, 66: unknown, 69: no daemon, 75: timed out."""
     document = _test(arguments.name, console)
-    if document["ok"] and (arguments.chat or arguments.model):
+    wants_chat = arguments.chat or arguments.model is not None
+    # A list may be shorter than what is served: a missing model is no reason not to try.
+    may_chat = document["problem"] in (None, "models_missing")
+    if wants_chat and may_chat:
         model = arguments.model or _first_model(arguments.name, console)
         document["chat"] = _chat(_full_name(arguments.name, model), console)
     if console.json:
         console.say_json(document)
     else:
         console.say(format_test(document))
-        if not document["ok"] and (arguments.chat or arguments.model):
-            console.complain("No chat was tried, because the test did not go well.")
+    if wants_chat and not may_chat:
+        console.complain("No chat was tried, because the test did not go well.")
     return _status(document)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from llmproxyd.config.presets import PRESETS
@@ -60,7 +61,9 @@ def describe_test(
     there is nothing to do.
     """
     missing = () if asked.models is None else missing_models(deployments, asked.models)
-    hint = _scrub(_hint(provider, asked, missing), provider)
+    # First of all, because what is cut later may end within a secret.
+    asked = _scrubbed(asked, provider)
+    hint = _hint(provider, asked, missing)
     return _document(report, asked, missing, hint) | {"authorised": _authorised(provider, asked)}
 
 
@@ -244,8 +247,15 @@ def _place(provider: Provider) -> str:
     return str(provider.place) if provider.place.file else f"provider `{provider.name}`"
 
 
-def _scrub(text: str, provider: Provider) -> str:
+def _scrubbed(asked: Asked, provider: Provider) -> Asked:
     """A server may repeat what it was shown."""
+    failure = asked.failure
+    if failure is not None:
+        failure = replace(failure, detail=_scrub(failure.detail, provider))
+    return replace(asked, detail=_scrub(asked.detail, provider), failure=failure)
+
+
+def _scrub(text: str, provider: Provider) -> str:
     for secret in _secrets(provider):
         text = text.replace(secret, "***")
     return text

@@ -16,6 +16,7 @@ from llmproxyd.exchange.probe import Prober, wants_probe
 from llmproxyd.exchange.upstream import Upstream
 from llmproxyd.state.registry import Registry
 from llmproxyd.values.contracts import Listed
+from llmproxyd.values.failure import FailureKind
 from llmproxyd.values.request import Dialect
 from llmproxyd.values.snapshot import Probe, Provider
 from tests.exchange.build import provider_at, until
@@ -268,3 +269,55 @@ class TestWhatIsSaid:
         await scene.prober.round()
         assert scene.registry.told == [("lab", False, "this version does not speak cohere-chat", None)]
         assert not first.probes
+
+
+class TestOnDemand:
+    async def test_anybody_can_be_asked_and_is_available_from_then_on(
+        self, scene: Scene, first: FakeProvider
+    ) -> None:
+        first.on_probe = lists("a", "b")
+        paid = server(first, keyless=False, discover=False)
+        scene.use(paid)
+        asked = await scene.prober.test(paid, [Probe("/models", lists_models=True)])
+        assert (asked.ok, asked.status, asked.models) == (True, 200, (Listed("a"), Listed("b")))
+        assert scene.registry.told == [("lab", True, "", None)]
+        assert (scene.changes, first.seen) == (0, [])
+
+    async def test_what_a_discovering_provider_lists_is_used(self, scene: Scene, first: FakeProvider) -> None:
+        first.on_probe = lists("a")
+        lab = server(first)
+        scene.use(lab)
+        await scene.prober.test(lab, [Probe("/models", lists_models=True)])
+        assert [model.id for model in scene.registry.discovered()["lab"]] == ["a"]
+        assert scene.changes == 1
+
+    async def test_each_probe_is_asked_until_one_fails(self, scene: Scene, first: FakeProvider) -> None:
+        async def only_the_list(wire: Wire) -> None:
+            await (answer(401) if wire.seen.path == "/v1/key" else lists("a"))(wire)
+
+        lab, probes = server(first), [Probe("/key"), Probe("/models", lists_models=True)]
+        scene.use(lab)
+        asked = await scene.prober.test(lab, probes)
+        assert [seen.path for seen in first.probes] == ["/v1/key", "/v1/models"]
+        assert asked.models == ()
+        first.on_probe = only_the_list
+        asked = await scene.prober.test(lab, probes)
+        assert [seen.path for seen in first.probes[2:]] == ["/v1/key"]
+        assert (asked.ok, asked.status) == (False, 401)
+        assert asked.failure is not None
+        assert asked.failure.kind is FailureKind.PROVIDER_DENIED
+
+    async def test_without_a_probe_nobody_is_asked(self, scene: Scene, first: FakeProvider) -> None:
+        lab = server(first, discover=False)
+        scene.use(lab)
+        assert (await scene.prober.test(lab, [])).ok
+        assert first.probes == []
+
+    async def test_silence_ends_in_time(self, scene: Scene, first: FakeProvider) -> None:
+        first.on_probe = hang
+        scene.timeout_s = 0.05
+        lab = server(first)
+        scene.use(lab)
+        asked = await scene.prober.test(lab, [Probe("/models")])
+        assert asked.failure is not None
+        assert (asked.failure.kind, asked.status) == (FailureKind.TIMEOUT, None)
