@@ -52,7 +52,7 @@ def format_answer(
         raise TypeError(f"a message is not answered with {type(answer).__name__}")
     choice = answer.choices[0] if answer.choices else None
     parts = choice.parts if choice is not None else ()
-    content = list(_format_parts(parts, answer.id or id))
+    content = list(_format_parts(parts, answer.id or id, asked_for_thought(request)))
     message = format_message(
         answer.id or message_id(id), model, content or [dict(EMPTY_TEXT)], answer.usage or Usage()
     )
@@ -125,6 +125,19 @@ def is_redacted(thought: Thinking) -> bool:
     return thought.origin is Dialect.ANTHROPIC_MESSAGES and thought.encrypted is not None
 
 
+def asked_for_thought(request: Request) -> bool:
+    """Whether the client named thinking, and so looks for text behind a thought."""
+    thinking = request.document.get("thinking")
+    return isinstance(thinking, dict) and thinking.get("type") != "disabled"
+
+
+def is_bare_seal(thought: Thinking) -> bool:
+    """Nothing but another maker's seal. Who did not ask for thought takes the first block for the text, so it is not
+    shown there: it has no words, and would break what the client expects without giving it anything."""
+    sealed = thought.signature is not None or thought.encrypted is not None
+    return sealed and not thought.text and thought.origin is not Dialect.ANTHROPIC_MESSAGES
+
+
 def is_own_citation(citation: Document) -> bool:
     return citation.get("type") in _OWN_CITATIONS
 
@@ -145,7 +158,7 @@ def format_input(arguments: str) -> Any:
     return value if isinstance(value, dict) else {"arguments": value}
 
 
-def _format_parts(parts: tuple[Part, ...], answer_id: str) -> Iterator[dict[str, Any]]:
+def _format_parts(parts: tuple[Part, ...], answer_id: str, thoughtful: bool) -> Iterator[dict[str, Any]]:
     calls = 0
     for part in parts:
         match part:
@@ -156,7 +169,7 @@ def _format_parts(parts: tuple[Part, ...], answer_id: str) -> Iterator[dict[str,
                 yield {"type": "text", "text": part.text}
             case Thinking() if is_redacted(part):
                 yield {"type": "redacted_thinking", "data": part.encrypted}
-            case Thinking():
+            case Thinking() if thoughtful or not is_bare_seal(part):
                 yield {"type": "thinking", "thinking": part.text, "signature": format_signature(part)}
             case ToolCall():
                 yield {

@@ -13,12 +13,14 @@ from typing import Any
 from llmproxyd import jsontext
 from llmproxyd.surfaces.anthropic_answer import (
     EMPTY_TEXT,
+    asked_for_thought,
     call_id,
     format_finish,
     format_input,
     format_message,
     format_signature,
     format_usage,
+    is_bare_seal,
     is_own_citation,
     is_redacted,
     message_id,
@@ -87,7 +89,8 @@ class _Call:
 class AnthropicEncoder:
     """The Encoder of one stream. The dialect knows one answer only: other choices are not shown."""
 
-    def __init__(self, *, model: str, id: str) -> None:  # noqa: A002
+    def __init__(self, request: Request, *, model: str, id: str) -> None:  # noqa: A002
+        self._thoughtful = asked_for_thought(request)
         self._model = model
         self._request_id = id
         self._id = message_id(id)
@@ -200,13 +203,14 @@ class AnthropicEncoder:
         return self._enter("text") + self._delta("text_delta", "text", text) if text else b""
 
     def _think(self, event: ThinkingDelta) -> bytes:
-        given = Thinking("", event.signature, event.encrypted, event.origin, event.item_id)
+        given = Thinking(event.text, event.signature, event.encrypted, event.origin, event.item_id)
         out = self._leave() if event.new_block and self._block == "thinking" else b""
         if is_redacted(given):
             block = {"type": "redacted_thinking", "data": event.encrypted}
             return out + self._begin() + self._settle() + self._open(block) + self._shut()
         sealed = event.signature is not None or event.encrypted is not None
-        if not event.text and not sealed:
+        unseen = is_bare_seal(given) and not self._thoughtful and self._block != "thinking"
+        if unseen or not (event.text or sealed):
             return out
         out += self._enter("thinking")
         if event.text:
@@ -255,8 +259,8 @@ class AnthropicEncoder:
 
 
 def new_encoder(request: Request, *, model: str, id: str, created_s: int) -> AnthropicEncoder:  # noqa: A002
-    """``request`` and ``created_s`` are not asked: the dialect shows neither."""
-    return AnthropicEncoder(model=model, id=id)
+    """``created_s`` is not asked: the dialect does not show it."""
+    return AnthropicEncoder(request, model=model, id=id)
 
 
 def _frame(kind: str, fields: dict[str, Any]) -> bytes:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -133,3 +134,15 @@ def test_a_count() -> None:
 def test_vectors_are_no_answer_to_a_message() -> None:
     with pytest.raises(TypeError):
         SURFACE.format_answer(Vectors("m", ()), REQUEST, model="m", id="r", created_s=0)
+
+
+@pytest.mark.parametrize(
+    ("thinking", "kinds"),
+    [(None, ["text"]), ({"type": "disabled"}, ["text"]), ({"type": "adaptive"}, ["thinking", "text"])],
+)
+def test_a_seal_without_words_is_shown_only_to_who_asked_for_thought(thinking: Any, kinds: list[str]) -> None:
+    seal = Thinking("", None, "E", Dialect.OPENAI_RESPONSES, "rs_1")
+    answer = Answer("msg_1", "up", (Choice((seal, Text("Hi.")), Finish.STOP),))
+    request = replace(REQUEST, document={"thinking": thinking})
+    document = json.loads(SURFACE.format_answer(answer, request, model="smart", id="r-1", created_s=5))
+    assert [block["type"] for block in document["content"]] == kinds

@@ -38,8 +38,8 @@ STARTED = Started("msg_1", "up-model")
 EVENT: TypeAdapter[Any] = TypeAdapter(RawMessageStreamEvent)
 
 
-def encoder() -> AnthropicEncoder:
-    request = Request(Operation.CHAT, OWN, "anthropic-messages", "smart", True, b"{}", {})
+def encoder(**document: Any) -> AnthropicEncoder:
+    request = Request(Operation.CHAT, OWN, "anthropic-messages", "smart", True, b"{}", document)
     subject = SURFACE.new_encoder(request, model="smart", id="r-1", created_s=5)
     assert isinstance(subject, AnthropicEncoder)
     return subject
@@ -57,9 +57,10 @@ def frames_of(data: bytes) -> list[dict[str, Any]]:
 
 
 def say(
-    *events: Event, finish: Finish | None = Finish.STOP, usage: Usage | None = None
+    *events: Event, finish: Finish | None = Finish.STOP, usage: Usage | None = None, **document: Any
 ) -> list[dict[str, Any]]:
-    subject = encoder()
+    """document: fields of the request."""
+    subject = encoder(**document)
     given: list[Event] = [STARTED, *events]
     given += [Finished(finish)] if finish is not None else []
     given += [UsageReported(usage)] if usage is not None else []
@@ -342,6 +343,22 @@ def test_pitfall_24_a_thought_nobody_signed_is_sealed_when_it_ends(after: Event)
     assert unseal_thought("a", seal) == Thinking("a", origin=Dialect.OLLAMA_CHAT)
     stop = documents.index({"type": "content_block_stop", "index": 0})
     assert documents[stop - 1]["delta"]["signature"] == seal
+
+
+@pytest.mark.parametrize(
+    ("thinking", "kinds"),
+    [(None, ["text"]), ({"type": "disabled"}, ["text"]), ({"type": "adaptive"}, ["thinking", "text"])],
+)
+def test_a_seal_without_words_is_shown_only_to_who_asked_for_thought(thinking: Any, kinds: list[str]) -> None:
+    seal = ThinkingDelta(encrypted="E", origin=Dialect.OPENAI_RESPONSES, item_id="rs_1")
+    message = message_of(say(seal, TextDelta("x"), thinking=thinking))
+    assert [block.type for block in message.content] == kinds
+
+
+def test_a_seal_is_not_taken_from_the_words_before_it() -> None:
+    origin = Dialect.OPENAI_RESPONSES
+    documents = say(ThinkingDelta("sum", origin=origin), ThinkingDelta(encrypted="E", origin=origin))
+    assert [unseal_thought("sum", seal).encrypted for seal in signatures(documents)] == ["E"]
 
 
 def test_an_encrypted_thought_of_another_maker_closes_the_block_it_belongs_to() -> None:
