@@ -30,10 +30,7 @@ class Turn:
 
 def read(answered: Answered) -> Turn:
     """Raises AssertionError where Codex would ask again, or show nothing."""
-    assert answered.status == 200, answered.body
-    assert answered.headers["content-type"].startswith("text/event-stream")
-    lines = answered.body.decode().split("\n")
-    events = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
+    events = read_events(answered)
     kinds = [event["type"] for event in events]
     assert kinds[-1] == "response.completed", "without it Codex repeats the whole request"
     assert "error" not in kinds, "so it does for a bare error"
@@ -44,6 +41,14 @@ def read(answered: Answered) -> Turn:
     assert completed["output"] == items
     assert completed["usage"]["total_tokens"] > 0
     return Turn(items, completed)
+
+
+def read_events(answered: Answered) -> list[dict[str, Any]]:
+    """By their data alone: names of events and comments are nothing to Codex."""
+    assert answered.status == 200, answered.body
+    assert answered.headers["content-type"].startswith("text/event-stream")
+    lines = answered.body.decode().split("\n")
+    return [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
 
 
 def next_turn(opening: Recorded, turn: Turn, result: str) -> Recorded:

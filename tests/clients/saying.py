@@ -12,7 +12,16 @@ from tests.matrix.upstreams import UPSTREAMS
 from tests.support.fake_provider import stream
 
 CUT_BYTES = 11
-"""No frame is a multiple of it: the daemon sees every stream cut in odd places."""
+"""Shorter than any frame: the daemon gets every stream in pieces that end anywhere."""
+
+TOO_LONG = {
+    "openai_responses": "Your input exceeds the context window of this model. Please adjust your input and try again.",
+    "compatible": "This model's maximum context length is 128000 tokens. However, your messages resulted in 151234 tokens.",
+    "anthropic_messages": "prompt is too long: 208310 tokens > 200000 maximum",
+    "gemini_generate": "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).",
+    "ollama_chat": "the input length exceeds the context length",
+}
+"""A provider -> how its vendor says that a conversation does not fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +45,14 @@ def say(rig: Rig, provider: str, said: Said, *, tool: str = TOOL) -> None:
     body = b"".join(upstream.write_stream(said)).replace(TOOL.encode(), tool.encode())
     pieces = [body[at : at + CUT_BYTES] for at in range(0, len(body), CUT_BYTES)]
     rig.behave(provider, stream(pieces, content_type=upstream.stream_type))
+
+
+def break_off(rig: Rig, provider: str, text: tuple[str, str]) -> None:
+    """From now on ``provider`` streams the first half of this, and closes the connection before the second."""
+    upstream = UPSTREAMS[provider]
+    frames = upstream.write_stream(Said(text))
+    second = next(number for number, frame in enumerate(frames) if text[1].encode() in frame)
+    rig.behave(provider, stream(frames, content_type=upstream.stream_type, cut_after=second))
 
 
 def heard(rig: Rig, provider: str) -> Any:

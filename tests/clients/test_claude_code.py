@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.clients.claude_code import next_turn, read, read_events
-from tests.clients.saying import heard, name_model, say, use
+from tests.clients.saying import TOO_LONG, break_off, heard, name_model, say, use
 from tests.clients.wire import Answered, Recorded, load, send
 from tests.matrix.rig import Rig
 from tests.matrix.scene import Said, leaves
@@ -131,6 +131,31 @@ def test_a_refusal_is_told_in_anthropics_words(rig: Rig, provider: str) -> None:
     assert answered.status == 429
     assert answered.json["error"]["type"] == "rate_limit_error"
     assert int(answered.headers["retry-after"]) > 0
+
+
+@EVERY_PROVIDER
+def test_a_stream_that_breaks_off_ends_in_an_error(rig: Rig, provider: str) -> None:
+    """Claude Code then asks again; without the event it would take the half for the whole."""
+    break_off(rig, provider, TEXT)
+    answered = send(rig.url, opening().for_model(name_model(provider)))
+    *said, last = list(read_events(answered.body.decode()))
+    deltas = [event["delta"]["text"] for event in said if event["type"] == "content_block_delta"]
+    assert deltas == ["It has "]
+    assert (last["type"], last["error"]["type"]) == ("error", "api_error")
+    assert last["error"]["message"]
+
+
+@pytest.mark.parametrize("provider", [OWN, "compatible", "gemini_generate", "ollama_chat"])
+def test_a_conversation_that_is_too_long_is_told_in_the_words_claude_code_looks_for(
+    rig: Rig, provider: str
+) -> None:
+    """By them it knows that it has to shorten the conversation, and not to ask the same again."""
+    rig.behave(provider, answer(400, UPSTREAMS[provider].error_body(400, TOO_LONG[provider])))
+    answered = send(rig.url, opening().for_model(name_model(provider)))
+    assert answered.status == 400
+    assert answered.json["error"]["type"] == "invalid_request_error"
+    assert answered.json["error"]["message"].startswith("prompt is too long: ")
+    assert answered.headers["x-should-retry"] == "false"
 
 
 def test_events_without_names_would_be_noticed() -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.clients.codex import Turn, next_turn, read
-from tests.clients.saying import heard, name_model, say, use
+from tests.clients.codex import Turn, next_turn, read, read_events
+from tests.clients.saying import TOO_LONG, break_off, heard, name_model, say, use
 from tests.clients.wire import Recorded, load, send
 from tests.matrix.rig import Rig
 from tests.matrix.scene import Said, ToolUse, leaves
@@ -145,6 +145,25 @@ def test_a_bad_request_is_told_once_with_the_providers_words(rig: Rig, provider:
     answered = send(rig.url, opening("classic").for_model(name_model(provider)))
     assert answered.status == 400
     assert "The tool is not supported." in answered.json["error"]["message"]
+
+
+@EVERY_PROVIDER
+def test_a_stream_that_breaks_off_ends_in_a_failed_response(rig: Rig, provider: str) -> None:
+    """After a bare error, or after nothing, Codex would send the whole request five times more."""
+    break_off(rig, provider, ("It has ", "42 lines."))
+    answered = send(rig.url, opening("classic").for_model(name_model(provider)))
+    *said, last = read_events(answered)
+    assert [event["delta"] for event in said if event["type"] == "response.output_text.delta"] == ["It has "]
+    assert (last["type"], last["response"]["status"]) == ("response.failed", "failed")
+    assert last["response"]["error"]["message"]
+    assert "error" not in {event["type"] for event in said}
+
+
+@pytest.mark.parametrize("provider", TOO_LONG)
+def test_a_conversation_that_is_too_long_has_the_code_codex_looks_for(rig: Rig, provider: str) -> None:
+    rig.behave(provider, answer(400, UPSTREAMS[provider].error_body(400, TOO_LONG[provider])))
+    answered = send(rig.url, opening("classic").for_model(name_model(provider)))
+    assert (answered.status, answered.json["error"]["code"]) == (400, "context_length_exceeded")
 
 
 def assert_in_order(document: Any, *texts: str) -> None:

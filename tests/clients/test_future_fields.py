@@ -14,6 +14,7 @@ from tests.clients.wire import Answered, Recorded, load, send
 from tests.matrix.rig import Rig
 from tests.matrix.scene import OSLO, THOUGHT, Said
 from tests.matrix.upstreams import UPSTREAMS
+from tests.matrix.upstreams.base import EMBED_MODEL, encode
 from tests.support.fake_provider import answer, stream
 
 FUTURE = {
@@ -26,6 +27,42 @@ EVERY_PAIR = pytest.mark.parametrize(("sdk", "provider"), PAIRS, ids=map("-".joi
 RENAMED = {("compatible", "max_completion_tokens"): "max_tokens"}
 """Servers that copy OpenAI's dialect know the older name only."""
 WITH_EVENT_TYPES = pytest.mark.parametrize("dialect", ["anthropic_messages", "openai_responses"])
+
+JSON = (("Content-Type", "application/json"),)
+COMPLETION = {
+    "id": "cmpl-1",
+    "object": "text_completion",
+    "created": 1795000000,
+    "model": "m",
+    "choices": [{"text": "x", "index": 0, "logprobs": None, "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+}
+GENERATED = {
+    "model": "m",
+    "created_at": "2026-11-21T08:00:00Z",
+    "response": "x",
+    "done": True,
+    "done_reason": "stop",
+    "prompt_eval_count": 1,
+    "eval_count": 1,
+}
+
+
+def vectors(provider: str) -> bytes:
+    embeds = UPSTREAMS[provider].embeds
+    assert embeds is not None
+    return embeds.write(1)
+
+
+OTHER_CALLS: list[tuple[str, str, dict[str, Any], bytes]] = [
+    ("compatible", "/v1/embeddings", {"model": f"compatible/{EMBED_MODEL}", "input": ["a"], "encoding_format": "float"}, vectors("compatible")),
+    ("compatible", "/v1/completions", {"model": name_model("compatible"), "prompt": "a"}, encode(COMPLETION)),
+    ("ollama_chat", "/api/embed", {"model": f"ollama_chat/{EMBED_MODEL}", "input": ["a"]}, vectors("ollama_chat")),
+    ("ollama_chat", "/api/generate", {"model": name_model("ollama_chat"), "prompt": "a", "stream": False}, encode(GENERATED)),
+    ("gemini_generate", f"/v1beta/models/{name_model('gemini_generate')}:countTokens", {"contents": [{"role": "user", "parts": [{"text": "a"}]}]}, b'{"totalTokens": 7}'),
+    ("anthropic_messages", "/v1/messages/count_tokens", {"model": name_model("anthropic_messages"), "messages": [{"role": "user", "content": "a"}]}, b'{"input_tokens": 7}'),
+]  # fmt: skip
+"""Provider, path, what is asked, what is answered."""
 
 
 def enrich(value: Any) -> Any:
@@ -121,6 +158,21 @@ def test_what_a_provider_streams_arrives_at_the_client(rig: Rig, sdk: str, provi
     expected = [as_named(document, name_model(provider)) for document in documents(said)]
     assert len(expected) > 2
     assert list(documents(answered.body)) == expected
+
+
+@pytest.mark.parametrize(
+    ("provider", "path", "body", "said"), OTHER_CALLS, ids=[row[1] for row in OTHER_CALLS]
+)
+def test_calls_that_do_not_chat_carry_them_too(
+    rig: Rig, provider: str, path: str, body: dict[str, Any], said: bytes
+) -> None:
+    answer_body, document = enrich(json.loads(said)), enrich(body)
+    rig.behave(provider, answer(body=json.dumps(answer_body).encode()))
+    answered = send(rig.url, Recorded("POST", path, JSON).with_document(document))
+    assert answered.status == 200, answered.body
+    assert answered.json == as_named(answer_body, body.get("model", ""))
+    model = {"model": body["model"].removeprefix(f"{provider}/")} if "model" in body else {}
+    assert rig.seen(provider)[-1].json == {**document, **model}
 
 
 @WITH_EVENT_TYPES
