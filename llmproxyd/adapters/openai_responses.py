@@ -29,7 +29,7 @@ _PATHS: Mapping[Operation, str] = {
 
 # The first generation that refuses tools and thought together on /chat/completions.
 _STRICT_SINCE = (5, 6)
-_GENERATION = re.compile(r"(?:^|[/_.])gpt-(\d{1,2})(?:\.(\d{1,2}))?(?![\w.])", re.IGNORECASE)
+_GENERATION = re.compile(r"(?:^|[/_.:])gpt-(\d{1,2})(?:\.(\d{1,2}))?(?![\w.])", re.IGNORECASE)
 
 
 def format_call(request: Request, content: Content, deployment: Deployment, overrides: Overrides) -> Call:

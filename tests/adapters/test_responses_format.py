@@ -417,6 +417,8 @@ def test_what_both_of_openais_dialects_know_is_carried_and_all_else_is_noted() -
         ("gpt-6-sol", {"reasoning_effort": "max"}, True),
         ("openai/gpt-5.10", {"reasoning_effort": "high"}, True),
         ("gpt-6-sol-2026-11-01", {"reasoning_effort": "high"}, True),
+        ("ft:gpt-6-sol:acme::B1", {"reasoning_effort": "high"}, True),
+        ("ft:gpt-4.1:acme::B1", {"reasoning_effort": "high"}, False),
         ("gpt-6-sol", {"reasoning_effort": "none"}, False),
         ("gpt-6-sol", {}, False),
         ("gpt-6-sol", {"reasoning_effort": "low", "tools": []}, False),
