@@ -16,18 +16,12 @@ from llmproxyd import jsontext
 from llmproxyd.adapters.failures import bad_answer, failure_of_error
 from llmproxyd.adapters.openai_answer import parse_finish
 from llmproxyd.adapters.openai_usage import find_usage
-from llmproxyd.framing import Frame, FrameTooLong, SSESplitter, format_data
-from llmproxyd.values.answer import Finish
-from llmproxyd.values.contracts import Inspected, Progress
-from llmproxyd.values.cost import Usage
+from llmproxyd.adapters.relaying import NO_RAW, StreamRelay, is_said, new_reader
+from llmproxyd.framing import Frame, SSESplitter, format_data
+from llmproxyd.values.contracts import Inspected
 from llmproxyd.values.failure import Failure
 
-MAX_HELD_BYTES = 1024 * 1024
-"""What may come before the first content. More of it is no answer."""
-
 _DONE = b"[DONE]"
-_NO_MODEL = msgspec.Raw(b"")
-_NOTHING = Progress()
 
 
 class _Delta(msgspec.Struct, gc=False):
@@ -64,14 +58,14 @@ class _Chunk(msgspec.Struct, gc=False):
     """What has to be seen of a chunk or an answer; everything else is skipped unread."""
 
     choices: list[_Choice] | None = None
-    model: msgspec.Raw = _NO_MODEL
+    model: msgspec.Raw = NO_RAW
     usage: Any = None
     error: Any = None
     x_groq: Any = None
-    data: msgspec.Raw | None = None
+    data: msgspec.Raw = NO_RAW
 
 
-_decode = msgspec.json.Decoder(_Chunk).decode
+_decode = new_reader(_Chunk, "chunk")
 
 
 class _Echo:
@@ -82,7 +76,7 @@ class _Echo:
     def __init__(self, model: str) -> None:
         self._value = jsontext.encode(model)
         self._new = b'"model":' + self._value
-        self._found = _NO_MODEL
+        self._found = NO_RAW
         self._old = b""
         self._pattern = re.compile(b"")
 
@@ -109,81 +103,28 @@ class _Echo:
         self._pattern = re.compile(rb'("model"\s*:\s*)' + re.escape(named))
 
 
-class OpenAIRelay:
+class OpenAIRelay(StreamRelay[Frame]):
     """The Relay of one stream."""
 
-    __slots__ = (
-        "_content", "_done", "_echo", "_ended", "_failure", "_finish", "_finished", "_held", "_keep_usage",
-        "_last_choice", "_open", "_splitter", "_usage",
-    )  # fmt: skip
+    __slots__ = ("_echo", "_finished", "_keep_usage", "_last_choice")
 
     def __init__(self, *, echo: str | None, keep_usage: bool) -> None:
-        self._splitter = SSESplitter()
+        super().__init__(SSESplitter())
         self._echo = None if echo is None else _Echo(echo)
         self._keep_usage = keep_usage
-        self._held = bytearray()
-        self._open = False  # content was seen: nothing is held back any more
         self._finished: set[int] = set()
         self._last_choice = -1
-        self._done = False
-        self._ended = False
-        # What the read in hand came to:
-        self._content = False
-        self._usage: Usage | None = None
-        self._finish: Finish | None = None
-        self._failure: Failure | None = None
 
-    def feed(self, data: bytes) -> Progress:
-        if self._ended:
-            return _NOTHING
-        try:
-            return self._relay(self._splitter.feed(data))
-        except FrameTooLong as error:
-            self._ended = True
-            return Progress(failure=bad_answer(str(error)))
+    def _is_whole(self) -> bool:
+        return 0 <= self._last_choice < len(self._finished)
 
-    def close(self) -> Progress:
-        if self._ended:
-            return _NOTHING
-        last = self._relay(self._splitter.close())
-        if self._failure is not None or self._done:
-            return last
-        self._ended = True
-        if self._last_choice < 0 or len(self._finished) <= self._last_choice:
-            what = "cut short" if self._open else "without any answer"
-            failure = bad_answer(f"the stream ended {what}")
-            return Progress(last.out, last.content, last.usage, last.finish, failure)
+    def _round_off(self, out: bytes) -> bytes:
         # The last frame may lack its blank line.
-        end = b"\n\n" if last.out and not last.out.endswith(b"\n\n") else b""
-        out = last.out + end + format_data(_DONE)
-        return Progress(out, last.content, last.usage, last.finish, done=True)
+        end = b"\n\n" if out and not out.endswith(b"\n\n") else b""
+        return out + end + format_data(_DONE)
 
-    def _relay(self, frames: list[Frame]) -> Progress:
-        self._content = False
-        self._usage = self._finish = None
-        out = b"".join([self._pass(data, raw) for _, data, raw in frames])
-        if not self._open:
-            out = self._hold(out)
-        return Progress(out, self._content, self._usage, self._finish, self._failure, self._done)
-
-    def _hold(self, out: bytes) -> bytes:
-        self._held += out
-        if self._content:
-            self._open = True
-            out = bytes(self._held)
-            self._held.clear()
-            return out
-        if len(self._held) > MAX_HELD_BYTES and self._failure is None:
-            self._fail(bad_answer(f"{MAX_HELD_BYTES} bytes came without any content"))
-        return b""
-
-    def _fail(self, failure: Failure) -> bytes:
-        self._ended = True
-        self._failure = failure
-        return b""
-
-    def _pass(self, data: bytes, raw: bytes) -> bytes:
-        """One frame -> what the client gets for it."""
+    def _pass(self, frame: Frame) -> bytes:
+        _, data, raw = frame
         if self._done or self._ended:
             return b""
         if not data:
@@ -237,7 +178,7 @@ def inspect_answer(body: bytes, echo: str | None) -> Inspected:
     chunk = _read_chunk(body)
     if isinstance(chunk, Failure):
         return Inspected(body, failure=chunk)
-    if not chunk.choices and chunk.data is None:
+    if not chunk.choices and not is_said(chunk.data):
         return Inspected(body, failure=bad_answer("the answer has neither choices nor data"))
     choice = chunk.choices[0] if chunk.choices else None
     called = choice is not None and choice.message is not None and bool(choice.message.tool_calls)
@@ -256,34 +197,11 @@ def _says_something(choice: _Choice) -> bool:
 
 
 def _read_chunk(data: bytes) -> _Chunk | Failure:
-    try:
-        chunk = _decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _check(_read_chunk_slowly(data))
-    return _check(chunk)
-
-
-def _check(chunk: _Chunk | Failure) -> _Chunk | Failure:
+    chunk = _decode(data)
     if isinstance(chunk, Failure):
         return chunk
     if chunk.error:
         return failure_of_error(chunk.error)
     if chunk.choices and any(choice.finish_reason == "error" for choice in chunk.choices):
         return bad_answer("the stream ended with finish_reason error")
-    return chunk
-
-
-def _read_chunk_slowly(data: bytes) -> _Chunk | Failure:
-    """What msgspec refuses and JSON allows: half an emoji, whose other half comes in the next chunk."""
-    try:
-        document = jsontext.decode(data)
-        if not isinstance(document, dict):
-            return bad_answer("a chunk of the answer is not a JSON object")
-        model = jsontext.encode(document.pop("model", None))
-        embeddings = document.pop("data", None)
-        chunk = msgspec.convert(document, _Chunk, strict=False)
-    except (jsontext.JSONError, msgspec.ValidationError) as error:
-        return bad_answer(f"a chunk of the answer cannot be read: {error}")
-    chunk.model = msgspec.Raw(model)
-    chunk.data = None if embeddings is None else msgspec.Raw(b"[]")
     return chunk
