@@ -16,19 +16,13 @@ from llmproxyd import jsontext
 from llmproxyd.adapters.anthropic_answer import merge_usage, parse_finish, parse_usage
 from llmproxyd.adapters.anthropic_failure import failure_of_error
 from llmproxyd.adapters.failures import bad_answer
-from llmproxyd.framing import Frame, FrameTooLong, SSESplitter
-from llmproxyd.values.answer import Finish
+from llmproxyd.adapters.relaying import NO_RAW, NOTHING, StreamRelay, new_reader
+from llmproxyd.framing import Frame, SSESplitter
 from llmproxyd.values.contracts import Inspected, Progress
-from llmproxyd.values.cost import Usage
 from llmproxyd.values.failure import Failure
-
-MAX_HELD_BYTES = 1024 * 1024
-"""What may come before the first content. More of it is no answer."""
 
 STOP_FRAME = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 
-_NOTHING_SAID = msgspec.Raw(b"")
-_NOTHING = Progress()
 _DELTA = b"event: content_block_delta\ndata: "
 _READ_EVENTS = frozenset(
     {
@@ -62,7 +56,7 @@ class _Delta(msgspec.Struct, gc=False):
 
 
 class _Message(msgspec.Struct, gc=False):
-    model: msgspec.Raw = _NOTHING_SAID
+    model: msgspec.Raw = NO_RAW
     usage: Any = None
 
 
@@ -76,94 +70,49 @@ class _Frame(msgspec.Struct, gc=False):
     usage: Any = None
     error: Any = None
     # of whole answers:
-    model: msgspec.Raw = _NOTHING_SAID
-    content: msgspec.Raw = _NOTHING_SAID
+    model: msgspec.Raw = NO_RAW
+    content: msgspec.Raw = NO_RAW
     stop_reason: Any = None
     input_tokens: Any = None
 
 
-_decode = msgspec.json.Decoder(_Frame).decode
+_decode = new_reader(_Frame, "frame")
 
 
-class AnthropicRelay:
+class AnthropicRelay(StreamRelay[Frame]):
     """The Relay of one stream."""
 
-    __slots__ = (
-        "_between", "_content", "_done", "_echo", "_ended", "_failure", "_finish", "_finished", "_held", "_open", "_splitter",
-        "_started", "_totals", "_usage",
-    )  # fmt: skip
+    __slots__ = ("_between", "_echo", "_finished", "_started", "_totals")
 
     def __init__(self, *, echo: str | None) -> None:
-        self._splitter = SSESplitter()
+        super().__init__(SSESplitter())
         self._echo = echo
-        self._held = bytearray()
-        self._open = False  # content was seen: nothing is held back any more
         self._between = True  # no frame has begun that is not complete
         self._started = False
         self._finished = False
-        self._done = False
-        self._ended = False
         self._totals: dict[str, Any] = {}
-        # What the read in hand came to:
-        self._content = False
-        self._usage: Usage | None = None
-        self._finish: Finish | None = None
-        self._failure: Failure | None = None
 
     def feed(self, data: bytes) -> Progress:
         if self._ended or self._done:
-            return _NOTHING
+            return NOTHING
         if self._open and self._between and _is_one_delta(data):
             return Progress(data, content=True)
         self._between = data.endswith(b"\n\n")
-        try:
-            return self._relay(self._splitter.feed(data))
-        except FrameTooLong as error:
-            self._ended = True
-            return Progress(failure=bad_answer(str(error)))
+        return super().feed(data)
 
-    def close(self) -> Progress:
-        if self._ended:
-            return _NOTHING
-        last = self._relay(self._splitter.close())
-        if self._failure is not None or self._done:
-            return last
-        self._ended = True
-        if not self._finished:
-            what = "cut short" if self._started else "without any answer"
-            return Progress(
-                last.out, last.content, last.usage, last.finish, bad_answer(f"the stream ended {what}")
-            )
-        # The answer is whole, only its last frame is missing; the frame before it may lack its blank line.
-        end = b"\n\n" if last.out and not last.out.endswith((b"\n\n", b"\r\n\r\n")) else b""
-        return Progress(last.out + end + STOP_FRAME, last.content, last.usage, last.finish, done=True)
+    def _is_whole(self) -> bool:
+        return self._finished
 
-    def _relay(self, frames: list[Frame]) -> Progress:
-        self._content = False
-        self._usage = self._finish = None
-        out = b"".join([self._pass(event, data, raw) for event, data, raw in frames])
-        if not self._open:
-            out = self._hold(out)
-        return Progress(out, self._content, self._usage, self._finish, self._failure, self._done)
+    def _has_begun(self) -> bool:
+        return self._started
 
-    def _hold(self, out: bytes) -> bytes:
-        self._held += out
-        if self._content:
-            self._open = True
-            out = bytes(self._held)
-            self._held.clear()
-            return out
-        if len(self._held) > MAX_HELD_BYTES and self._failure is None:
-            self._fail(bad_answer(f"{MAX_HELD_BYTES} bytes came without any content"))
-        return b""
+    def _round_off(self, out: bytes) -> bytes:
+        # Only the last frame is missing; the frame before it may lack its blank line.
+        end = b"\n\n" if out and not out.endswith((b"\n\n", b"\r\n\r\n")) else b""
+        return out + end + STOP_FRAME
 
-    def _fail(self, failure: Failure) -> bytes:
-        self._ended = True
-        self._failure = failure
-        return b""
-
-    def _pass(self, event: bytes, data: bytes, raw: bytes) -> bytes:
-        """One frame -> what the client gets for it."""
+    def _pass(self, frame: Frame) -> bytes:
+        event, data, raw = frame
         if self._done or self._ended:
             return b""
         if not data or event not in _READ_EVENTS:
@@ -171,19 +120,19 @@ class AnthropicRelay:
         if event == b"content_block_delta" and self._open:
             self._content = True
             return raw
-        frame = _read_frame(data)
-        if isinstance(frame, Failure):
-            return self._fail(frame)
-        if frame.type == "message_start":
-            return self._start(frame, data, raw)
-        self._observe(frame)
+        seen = _read_frame(data)
+        if isinstance(seen, Failure):
+            return self._fail(seen)
+        if seen.type == "message_start":
+            return self._start(seen, data, raw)
+        self._observe(seen)
         return raw
 
     def _start(self, frame: _Frame, data: bytes, raw: bytes) -> bytes:
         self._started = True
         message = frame.message or _Message()
         self._note_usage(message.usage)
-        if self._echo is None or message.model == _NOTHING_SAID:
+        if self._echo is None or message.model == NO_RAW:
             return raw
         return replace_model(raw, message.model, self._echo) or _replace_in_message(data, self._echo)
 
@@ -225,9 +174,9 @@ def inspect_answer(body: bytes, echo: str | None) -> Inspected:
     frame = _read_frame(body)
     if isinstance(frame, Failure):
         return Inspected(body, failure=frame)
-    if frame.content == _NOTHING_SAID and not isinstance(frame.input_tokens, int):
+    if frame.content == NO_RAW and not isinstance(frame.input_tokens, int):
         return Inspected(body, failure=bad_answer("the answer has no content"))
-    if echo is not None and frame.model != _NOTHING_SAID:
+    if echo is not None and frame.model != NO_RAW:
         body = replace_model(body, frame.model, echo) or jsontext.splice(
             body, {"model": jsontext.encode(echo)}
         )
@@ -270,36 +219,7 @@ def _says_something(delta: _Delta | None) -> bool:
 
 
 def _read_frame(data: bytes) -> _Frame | Failure:
-    try:
-        frame = _decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        slow = _read_frame_slowly(data)
-        if isinstance(slow, Failure):
-            return slow
-        frame = slow
-    if frame.type == "error" or frame.error:
-        return failure_of_error(frame.error)
-    return frame
-
-
-def _read_frame_slowly(data: bytes) -> _Frame | Failure:
-    """What msgspec refuses and JSON allows: half an emoji, whose other half comes in the next frame."""
-    try:
-        document = jsontext.decode(data)
-        if not isinstance(document, dict):
-            return bad_answer("a frame of the answer is not a JSON object")
-        return msgspec.convert(_without_raw(document), _Frame, strict=False)
-    except (jsontext.JSONError, msgspec.ValidationError) as error:
-        return bad_answer(f"a frame of the answer cannot be read: {error}")
-
-
-def _without_raw(document: dict[str, Any]) -> dict[str, Any]:
-    """Fields that are kept as JSON text, as such."""
-    fields = dict(document)
-    for name in ("model", "content"):
-        if name in fields:
-            fields[name] = msgspec.Raw(jsontext.encode(fields[name]))
-    message = fields.get("message")
-    if isinstance(message, dict) and "model" in message:
-        fields["message"] = {**message, "model": msgspec.Raw(jsontext.encode(message["model"]))}
-    return fields
+    frame = _decode(data)
+    if isinstance(frame, Failure):
+        return frame
+    return failure_of_error(frame.error) if frame.type == "error" or frame.error else frame

@@ -5,13 +5,8 @@ from typing import Any
 
 import pytest
 
-from llmproxyd.adapters.anthropic_relay import (
-    MAX_HELD_BYTES,
-    STOP_FRAME,
-    AnthropicRelay,
-    inspect_answer,
-    new_relay,
-)
+from llmproxyd.adapters.anthropic_relay import STOP_FRAME, AnthropicRelay, inspect_answer, new_relay
+from llmproxyd.adapters.relaying import MAX_HELD_BYTES
 from llmproxyd.framing import MAX_FRAME_BYTES, SSESplitter
 from llmproxyd.values.answer import Finish
 from llmproxyd.values.contracts import Progress
