@@ -16,19 +16,15 @@ from llmproxyd.adapters.failures import bad_answer
 from llmproxyd.adapters.gemini_failures import blocked_prompt, failure_of_error
 from llmproxyd.adapters.gemini_frames import GeminiSplitter
 from llmproxyd.adapters.gemini_stream import broken_answer, is_broken, parse_finish, parse_usage
-from llmproxyd.framing import Frame, FrameTooLong, format_data
+from llmproxyd.adapters.relaying import NO_RAW, StreamRelay, is_said, new_reader
+from llmproxyd.framing import Frame, format_data
 from llmproxyd.values.answer import Finish
-from llmproxyd.values.contracts import Inspected, Progress
-from llmproxyd.values.cost import Usage
+from llmproxyd.values.contracts import Inspected
 from llmproxyd.values.failure import Failure
-
-MAX_HELD_BYTES = 1024 * 1024
-"""What may come before the first content. More of it is no answer."""
 
 _UNFINISHED = frozenset({None, "", "FINISH_REASON_UNSPECIFIED"})
 _MODEL = re.compile(rb'("modelVersion"\s*:\s*)"(?:[^"\\]|\\.)*"')
 _KEY = b'"modelVersion"'
-_NOTHING = Progress()
 
 
 class _Part(msgspec.Struct, gc=False):
@@ -73,12 +69,12 @@ class _Piece(msgspec.Struct, gc=False):
     usageMetadata: Any = None  # noqa: N815
     promptFeedback: Any = None  # noqa: N815
     error: Any = None
-    embeddings: msgspec.Raw | None = None
-    embedding: msgspec.Raw | None = None
+    embeddings: msgspec.Raw = NO_RAW
+    embedding: msgspec.Raw = NO_RAW
     totalTokens: Any = None  # noqa: N815
 
 
-_decode = msgspec.json.Decoder(_Piece).decode
+_decode = new_reader(_Piece, "piece")
 
 
 class _Echo:
@@ -115,73 +111,22 @@ class _Echo:
         self._spellings = tuple((_KEY + gap + text, _KEY + gap + self._value) for gap in (b": ", b":"))
 
 
-class GeminiRelay:
+class GeminiRelay(StreamRelay[Frame]):
     """The Relay of one stream, in either form."""
 
-    __slots__ = (
-        "_content", "_echo", "_ended", "_failure", "_finish", "_finished", "_held", "_open", "_seen", "_splitter", "_usage",
-    )  # fmt: skip
+    __slots__ = ("_echo", "_finished", "_seen")
 
     def __init__(self, *, echo: str | None) -> None:
-        self._splitter = GeminiSplitter()
+        super().__init__(GeminiSplitter())
         self._echo = None if echo is None else _Echo(echo)
-        self._held = bytearray()
-        self._open = False  # content was seen: nothing is held back any more
         self._seen: set[int] = set()
         self._finished: set[int] = set()
-        self._ended = False
-        # What the read in hand came to:
-        self._content = False
-        self._usage: Usage | None = None
-        self._finish: Finish | None = None
-        self._failure: Failure | None = None
 
-    def feed(self, data: bytes) -> Progress:
-        if self._ended:
-            return _NOTHING
-        try:
-            return self._relay(self._splitter.feed(data))
-        except FrameTooLong as error:
-            self._fail(bad_answer(str(error)))
-            return Progress(failure=self._failure)
+    def _is_whole(self) -> bool:
+        return bool(self._seen) and self._seen <= self._finished
 
-    def close(self) -> Progress:
-        if self._ended:
-            return _NOTHING
-        last = self._relay(self._splitter.close())
-        failure = self._failure
-        if failure is None and (not self._seen or self._seen - self._finished):
-            what = "cut short" if self._open else "without any answer"
-            failure = bad_answer(f"the stream ended {what}")
-        self._ended = True
-        return Progress(last.out, last.content, last.usage, last.finish, failure, done=failure is None)
-
-    def _relay(self, frames: list[Frame]) -> Progress:
-        self._content = False
-        self._usage = self._finish = None
-        out = b"".join([self._pass(data, raw) for _, data, raw in frames])
-        if not self._open:
-            out = self._hold(out)
-        return Progress(out, self._content, self._usage, self._finish, self._failure)
-
-    def _hold(self, out: bytes) -> bytes:
-        self._held += out
-        if self._content:
-            self._open = True
-            out = bytes(self._held)
-            self._held.clear()
-            return out
-        if len(self._held) > MAX_HELD_BYTES and self._failure is None:
-            self._fail(bad_answer(f"{MAX_HELD_BYTES} bytes came without any content"))
-        return b""
-
-    def _fail(self, failure: Failure) -> bytes:
-        self._ended = True
-        self._failure = failure
-        return b""
-
-    def _pass(self, data: bytes, raw: bytes) -> bytes:
-        """One piece -> what the client gets for it."""
+    def _pass(self, frame: Frame) -> bytes:
+        _, data, raw = frame
         if self._ended:
             return b""
         if not data.strip():
@@ -218,7 +163,7 @@ def inspect_answer(body: bytes, echo: str | None) -> Inspected:
         return Inspected(body, failure=piece)
     usage = parse_usage(piece.usageMetadata)
     shown = body if echo is None else _Echo(echo).apply(body, body, piece.modelVersion)
-    if piece.embeddings is not None or piece.embedding is not None or piece.totalTokens is not None:
+    if is_said(piece.embeddings) or is_said(piece.embedding) or piece.totalTokens is not None:
         return Inspected(shown, usage)
     if not piece.candidates:
         return Inspected(body, usage, failure=bad_answer("the answer has neither candidates nor embeddings"))
@@ -233,30 +178,9 @@ def _finish_of(candidate: _Candidate) -> Finish | None:
 
 
 def _read_piece(data: bytes) -> _Piece | Failure:
-    try:
-        piece = _decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _read_slowly(data)
-    return _check(piece)
-
-
-def _read_slowly(data: bytes) -> _Piece | Failure:
-    """What msgspec refuses and JSON allows: half an emoji, whose other half comes in the next piece."""
-    try:
-        document = jsontext.decode(data)
-        if not isinstance(document, dict):
-            return bad_answer("a piece of the answer is not a JSON object")
-        # Vectors are not looked into; that there are some is all that counts.
-        vectors = {name for name in ("embeddings", "embedding") if document.pop(name, None) is not None}
-        piece = msgspec.convert(document, _Piece, strict=False)
-    except (jsontext.JSONError, msgspec.ValidationError) as error:
-        return bad_answer(f"a piece of the answer cannot be read: {error}")
-    for name in vectors:
-        setattr(piece, name, msgspec.Raw(b"[]"))
-    return _check(piece)
-
-
-def _check(piece: _Piece) -> _Piece | Failure:
+    piece = _decode(data)
+    if isinstance(piece, Failure):
+        return piece
     if piece.error:
         return failure_of_error(piece.error)
     feedback = piece.promptFeedback

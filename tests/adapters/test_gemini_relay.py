@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from llmproxyd.adapters.gemini_relay import MAX_HELD_BYTES, inspect_answer, new_relay
+from llmproxyd.adapters.gemini_relay import inspect_answer, new_relay
+from llmproxyd.adapters.relaying import MAX_HELD_BYTES
 from llmproxyd.framing import MAX_FRAME_BYTES, format_data
 from llmproxyd.values.answer import Finish
 from llmproxyd.values.contracts import Progress
