@@ -16,16 +16,14 @@ from llmproxyd import jsontext
 from llmproxyd.adapters.calls import format_post
 from llmproxyd.adapters.failures import bad_answer, failure_of_error
 from llmproxyd.adapters.ollama_format import format_chat
-from llmproxyd.framing import FrameTooLong, LineSplitter
+from llmproxyd.adapters.relaying import NO_RAW, StreamRelay, is_said, new_reader
+from llmproxyd.framing import LineSplitter
 from llmproxyd.values.answer import Finish
-from llmproxyd.values.contracts import Call, Inspected, Progress
+from llmproxyd.values.contracts import Call, Inspected
 from llmproxyd.values.cost import Usage
 from llmproxyd.values.failure import Failure
 from llmproxyd.values.request import Chat, Operation, Overrides, Request
 from llmproxyd.values.snapshot import Deployment
-
-MAX_HELD_BYTES = 1024 * 1024
-"""What may come before the first content. More of it is no answer."""
 
 PATHS: Mapping[str, str] = {
     "ollama-chat": "/api/chat",
@@ -36,8 +34,6 @@ PATHS: Mapping[str, str] = {
 """The surface a request came in by says where it goes on."""
 
 _STREAM_TYPE = "application/x-ndjson"
-_NO_MODEL = msgspec.Raw(b"")
-_NOTHING = Progress()
 _MAX_TOKENS = 2**53
 
 
@@ -54,13 +50,13 @@ class _Message(msgspec.Struct, gc=False):
 class _Line(msgspec.Struct, gc=False):
     """What has to be seen of a line or a whole answer; everything else is skipped unread."""
 
-    model: msgspec.Raw = _NO_MODEL
+    model: msgspec.Raw = NO_RAW
     message: _Message | None = None
     response: Any = None
     thinking: Any = None
     image: Any = None
-    embeddings: msgspec.Raw | None = None
-    embedding: msgspec.Raw | None = None
+    embeddings: msgspec.Raw = NO_RAW
+    embedding: msgspec.Raw = NO_RAW
     error: Any = None
     done: Any = None
     done_reason: Any = None
@@ -87,7 +83,7 @@ class _Line(msgspec.Struct, gc=False):
         return Finish.TOOL_CALLS if called else Finish.STOP
 
 
-_decode = msgspec.json.Decoder(_Line).decode
+_decode = new_reader(_Line, "line")
 
 
 def splice_call(request: Request, deployment: Deployment, overrides: Overrides) -> Call:
@@ -112,77 +108,20 @@ def splice_call(request: Request, deployment: Deployment, overrides: Overrides) 
     )
 
 
-class OllamaRelay:
-    """The Relay of one stream."""
+class OllamaRelay(StreamRelay[bytes]):
+    """The Relay of one stream. Its end is a line of its own: without that it was cut."""
 
-    __slots__ = (
-        "_called", "_content", "_done", "_echo", "_ended", "_failure", "_finish", "_held", "_open", "_splitter",
-        "_usage",
-    )  # fmt: skip
+    __slots__ = ("_called", "_echo")
 
     def __init__(self, *, echo: str | None) -> None:
-        self._splitter = LineSplitter()
+        super().__init__(LineSplitter())
         self._echo = None if echo is None else jsontext.encode(echo)
-        self._held = bytearray()
-        self._open = False  # content was seen: nothing is held back any more
         self._called = False
-        self._done = False
-        self._ended = False
-        # What the read in hand came to:
-        self._content = False
-        self._usage: Usage | None = None
-        self._finish: Finish | None = None
-        self._failure: Failure | None = None
 
-    def feed(self, data: bytes) -> Progress:
-        if self._ended:
-            return _NOTHING
-        try:
-            return self._relay(self._splitter.feed(data))
-        except FrameTooLong as error:
-            self._ended = True
-            return Progress(failure=bad_answer(str(error)))
-
-    def close(self) -> Progress:
-        if self._ended:
-            return _NOTHING
-        last = self._relay(self._splitter.close())
-        self._ended = True
-        if last.failure is not None or self._done:
-            return last
-        what = "cut short" if self._open else "without any answer"
-        failure = bad_answer(f"the stream ended {what}")
-        return Progress(last.out, last.content, last.usage, last.finish, failure)
-
-    def _relay(self, lines: list[bytes]) -> Progress:
-        self._content = False
-        self._usage = self._finish = None
-        out = b"".join([self._pass(line) for line in lines])
-        if not self._open:
-            out = self._hold(out)
-        return Progress(out, self._content, self._usage, self._finish, self._failure, self._done)
-
-    def _hold(self, out: bytes) -> bytes:
-        self._held += out
-        if self._content:
-            self._open = True
-            out = bytes(self._held)
-            self._held.clear()
-            return out
-        if len(self._held) > MAX_HELD_BYTES and self._failure is None:
-            self._fail(bad_answer(f"{MAX_HELD_BYTES} bytes came without any content"))
-        return b""
-
-    def _fail(self, failure: Failure) -> bytes:
-        self._ended = True
-        self._failure = failure
-        return b""
-
-    def _pass(self, line: bytes) -> bytes:
-        """One line -> what the client gets for it."""
+    def _pass(self, frame: bytes) -> bytes:
         if self._done or self._ended:
             return b""
-        seen = _read_line(line)
+        seen = _read_line(frame)
         if isinstance(seen, Failure):
             return self._fail(seen)
         self._called = self._called or seen.calls()
@@ -192,7 +131,7 @@ class OllamaRelay:
             self._finish = seen.finish(called=self._called)
         # An answer may be empty: its end is then all there is to send.
         self._content = self._content or self._done or seen.says_something()
-        return _renamed(line, seen.model, self._echo) + b"\n"
+        return _renamed(frame, seen.model, self._echo) + b"\n"
 
 
 def new_relay(*, echo: str | None, keep_usage: bool) -> OllamaRelay:
@@ -205,7 +144,7 @@ def inspect_answer(body: bytes, echo: str | None) -> Inspected:
     seen = _read_line(body)
     if isinstance(seen, Failure):
         return Inspected(body, failure=seen)
-    embeds = seen.embeddings is not None or seen.embedding is not None
+    embeds = is_said(seen.embeddings) or is_said(seen.embedding)
     if not embeds and seen.done is not True:
         return Inspected(body, failure=bad_answer("the answer is not complete"))
     return Inspected(
@@ -234,24 +173,7 @@ def _count(value: Any) -> int | None:
 
 
 def _read_line(line: bytes) -> _Line | Failure:
-    try:
-        seen = _decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _read_line_slowly(line)
-    return failure_of_error(seen.error) if seen.error else seen
-
-
-def _read_line_slowly(line: bytes) -> _Line | Failure:
-    """What msgspec refuses and JSON allows: half an emoji, whose other half comes in the next line."""
-    try:
-        document = jsontext.decode(line)
-        if not isinstance(document, dict):
-            return bad_answer("a line of the answer is not a JSON object")
-        raw = {name: document.pop(name, None) for name in ("model", "embeddings", "embedding")}
-        seen = msgspec.convert(document, _Line)
-        seen.model = msgspec.Raw(jsontext.encode(raw["model"]))
-        seen.embeddings = None if raw["embeddings"] is None else msgspec.Raw(b"[]")
-        seen.embedding = None if raw["embedding"] is None else msgspec.Raw(b"[]")
-    except (jsontext.JSONError, msgspec.ValidationError) as error:
-        return bad_answer(f"a line of the answer cannot be read: {error}")
+    seen = _decode(line)
+    if isinstance(seen, Failure):
+        return seen
     return failure_of_error(seen.error) if seen.error else seen

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from llmproxyd.adapters.ollama_chat import ADAPTER
-from llmproxyd.adapters.ollama_relay import MAX_HELD_BYTES, PATHS, inspect_answer, new_relay, splice_call
+from llmproxyd.adapters.ollama_relay import PATHS, inspect_answer, new_relay, splice_call
+from llmproxyd.adapters.relaying import MAX_HELD_BYTES
 from llmproxyd.framing import MAX_FRAME_BYTES
 from llmproxyd.values.answer import Finish
 from llmproxyd.values.contracts import Call, Progress
