@@ -14,6 +14,7 @@ import msgspec
 from llmproxyd import jsontext
 from llmproxyd.adapters.failures import bad_answer, failure_of_error
 from llmproxyd.adapters.openai_answer import text_of
+from llmproxyd.adapters.relaying import NO_RAW, StreamRelay, new_reader
 from llmproxyd.adapters.responses_answer import (
     CALLS,
     find_failure,
@@ -23,17 +24,12 @@ from llmproxyd.adapters.responses_answer import (
     parse_usage,
     read_object,
 )
-from llmproxyd.framing import Frame, FrameTooLong, SSESplitter
-from llmproxyd.values.answer import Finish
-from llmproxyd.values.contracts import Inspected, Progress
-from llmproxyd.values.cost import Usage
+from llmproxyd.framing import Frame, SSESplitter
+from llmproxyd.values.contracts import Inspected
 from llmproxyd.values.failure import Failure
 
 MAX_HELD_BYTES = 8 * 1024 * 1024
 """What may come before the first content. More of it is no answer."""
-
-_NO_RAW = msgspec.Raw(b"")
-_NOTHING = Progress()
 
 _DELTAS = frozenset(
     {
@@ -50,11 +46,11 @@ class _Kind(msgspec.Struct, gc=False):
     type: str = ""
 
 
-class _Frame(msgspec.Struct, gc=False):
+class _Event(msgspec.Struct, gc=False):
     """What has to be seen of an event; everything else is skipped unread."""
 
     type: str = ""
-    response: msgspec.Raw = _NO_RAW
+    response: msgspec.Raw = NO_RAW
     item: _Kind | None = None
     error: Any = None
 
@@ -67,103 +63,53 @@ class _Error(msgspec.Struct, gc=False):
     param: Any = None
 
 
-_decode = msgspec.json.Decoder(_Frame).decode
-_decode_error = msgspec.json.Decoder(_Error).decode
+_decode = msgspec.json.Decoder(_Event).decode
+_read_error = new_reader(_Error, "event")
 
 
-class ResponsesRelay:
-    """The Relay of one stream."""
+class ResponsesRelay(StreamRelay[Frame]):
+    """The Relay of one stream. Its end is an event of its own: without that it was cut."""
 
-    __slots__ = (
-        "_called", "_content", "_done", "_echo", "_ended", "_failure", "_finish", "_held", "_open", "_splitter",
-        "_started", "_usage",
-    )  # fmt: skip
+    __slots__ = ("_called", "_echo", "_started")
 
     def __init__(self, *, echo: str | None) -> None:
-        self._splitter = SSESplitter()
+        super().__init__(SSESplitter(), max_held_bytes=MAX_HELD_BYTES)
         self._echo = None if echo is None else jsontext.encode(echo)
-        self._held = bytearray()
         self._started = False
-        self._open = False  # content was seen: nothing is held back any more
         self._called = False
-        self._done = False
-        self._ended = False
-        # What the read in hand came to:
-        self._content = False
-        self._usage: Usage | None = None
-        self._finish: Finish | None = None
-        self._failure: Failure | None = None
 
-    def feed(self, data: bytes) -> Progress:
-        if self._ended:
-            return _NOTHING
-        try:
-            return self._relay(self._splitter.feed(data))
-        except FrameTooLong as error:
-            self._ended = True
-            return Progress(failure=bad_answer(str(error)))
+    def _has_begun(self) -> bool:
+        return self._started
 
-    def close(self) -> Progress:
-        if self._ended:
-            return _NOTHING
-        last = self._relay(self._splitter.close())
-        self._ended = True
-        if self._failure is not None or self._done:
-            return last
-        what = "cut short" if self._started else "without any answer"
-        return Progress(last.out, last.content, failure=bad_answer(f"the stream ended {what}"))
-
-    def _relay(self, frames: list[Frame]) -> Progress:
-        self._content = False
-        self._usage = self._finish = None
-        out = b"".join([self._pass(frame) for frame in frames])
-        if not self._open:
-            out = self._hold(out)
-        return Progress(out, self._content, self._usage, self._finish, self._failure, self._done)
-
-    def _hold(self, out: bytes) -> bytes:
-        self._held += out
-        if self._content:
-            self._open = True
-            out = bytes(self._held)
-            self._held.clear()
-            return out
-        if len(self._held) > MAX_HELD_BYTES and self._failure is None:
-            self._fail(bad_answer(f"{MAX_HELD_BYTES} bytes came without any content"))
-        return b""
-
-    def _fail(self, failure: Failure) -> bytes:
-        self._ended = True
-        self._failure = failure
-        return b""
-
-    def _pass(self, parsed: Frame) -> bytes:
-        """One frame -> what the client gets for it."""
-        name, data, raw = parsed
+    def _pass(self, frame: Frame) -> bytes:
+        name, data, raw = frame
         if self._done or self._ended:
             return b""
         if not data or data[:6] == b"[DONE]":
             return raw
-        frame = _read_frame(data)
-        if isinstance(frame, Failure):
-            return self._fail(frame)
+        event = _read_event(data)
+        if isinstance(event, Failure):
+            return self._fail(event)
         self._started = True
-        if frame.type == "error" or frame.error:
-            return self._fail(_bare_error(frame, data))
-        if frame.type in _TERMINAL:
-            failure = self._observe_end(bytes(frame.response))
+        if event.type == "error" or event.error:
+            return self._fail(_bare_error(event, data))
+        if event.type in _TERMINAL:
+            failure = self._observe_end(bytes(event.response))
             if failure is not None:
                 return self._fail(failure)
         else:
-            self._observe(frame)
-        if self._echo is None or not frame.response:
+            self._observe(event)
+        if self._echo is None or not event.response:
             return raw
-        return _renamed(name, data, bytes(frame.response), self._echo)
+        try:
+            return _renamed(name, data, bytes(event.response), self._echo)
+        except jsontext.JSONError as error:
+            return self._fail(bad_answer(f"an event of the answer cannot be read: {error}"))
 
-    def _observe(self, frame: _Frame) -> None:
-        if frame.item is not None and frame.item.type in CALLS:
+    def _observe(self, event: _Event) -> None:
+        if event.item is not None and event.item.type in CALLS:
             self._called = True
-        if frame.type in _DELTAS or frame.type == _ITEM_DONE:
+        if event.type in _DELTAS or event.type == _ITEM_DONE:
             self._content = True
 
     def _observe_end(self, text: bytes) -> Failure | None:
@@ -213,21 +159,23 @@ def _renamed(name: bytes, data: bytes, response: bytes, echo: bytes) -> bytes:
     return event + b"data: " + jsontext.splice(data, {"response": spliced}) + b"\n\n"
 
 
-def _bare_error(frame: _Frame, data: bytes) -> Failure:
-    if frame.error:
-        return failure_of_error(frame.error)
-    flat = _decode_error(data)
+def _bare_error(event: _Event, data: bytes) -> Failure:
+    if event.error:
+        return failure_of_error(event.error)
+    flat = _read_error(data)
+    if isinstance(flat, Failure):
+        return flat
     return failure_of_error({"code": flat.code, "message": flat.message, "param": flat.param})
 
 
-def _read_frame(data: bytes) -> _Frame | Failure:
+def _read_event(data: bytes) -> _Event | Failure:
     try:
         return _decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _read_frame_slowly(data)
+        return _read_event_slowly(data)
 
 
-def _read_frame_slowly(data: bytes) -> _Frame | Failure:
+def _read_event_slowly(data: bytes) -> _Event | Failure:
     """What msgspec refuses and JSON allows: half an emoji, whose other half comes in the next event."""
     document = read_object(data)
     if isinstance(document, Failure):
@@ -235,9 +183,11 @@ def _read_frame_slowly(data: bytes) -> _Frame | Failure:
     response = document.pop("response", None)
     fields = {name: document[name] for name in ("type", "item", "error") if document.get(name) is not None}
     try:
-        frame = msgspec.convert(fields, _Frame)
+        event = msgspec.convert(fields, _Event)
     except msgspec.ValidationError as error:
         return bad_answer(f"an event of the answer cannot be read: {error}")
+    except UnicodeEncodeError:
+        return bad_answer("an event of the answer has half a character in the name of a field")
     if response is not None:
-        frame.response = msgspec.Raw(jsontext.encode(response))
-    return frame
+        event.response = msgspec.Raw(jsontext.encode(response))
+    return event

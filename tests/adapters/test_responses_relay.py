@@ -176,6 +176,20 @@ def test_a_frame_without_end_is_a_failure() -> None:
     assert one.feed(DONE) == one.close() == Progress()
 
 
+@pytest.mark.parametrize(
+    "last",
+    [
+        format_data(b'{"type":"response.queued","response":{"model":"m","id":"\xff"}}'),
+        format_data(b'{"type":"response.queued","item":{"\\ud83d":1}}'),
+        format_data(b'{"type":"error","message":"\xff"}'),
+    ],
+)
+def test_what_is_no_text_within_an_event_is_a_failure(last: bytes) -> None:
+    progress = relay(CREATED + DELTA, last, echo="alias")
+    assert progress[1].failure is not None
+    assert progress[1].failure.kind is FailureKind.BAD_ANSWER
+
+
 @pytest.mark.parametrize("name", ["response", "response_incomplete", "input_tokens"])
 def test_a_whole_answer_passes_as_it_is(name: str) -> None:
     body = wire.whole("openai_responses", name)
