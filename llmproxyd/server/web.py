@@ -30,6 +30,7 @@ FormatFailure: TypeAlias = Callable[[Failure, str], bytes]
 _log = get_logger("server")
 _MAX_HEADER_BYTES = 16 * 1024
 _IDLE_S = 75.0
+_TWICE = "/v1/v1/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,8 @@ class Web:
 
     async def _serve(self, http: web.BaseRequest) -> web.StreamResponse:
         path = http.raw_path.partition("?")[0]
+        if path.startswith(_TWICE):  # a base URL with /v1 in a client that adds it: what is meant is plain
+            path = path.removeprefix("/v1")
         refusal = self._admission.check(http.headers, local=is_local(http))
         if refusal is not None:
             return await self._turn_away(http, path, refusal)

@@ -208,3 +208,11 @@ async def test_pipelined_requests_are_answered_in_order(served: Daemon) -> None:
             body = await reader.readexactly(length)
         assert json.loads(body)["choices"][0]["message"]["content"] == f"n{n}"
     writer.close()
+
+
+@pytest.mark.parametrize("path", ["/v1/v1/chat/completions", "/v1/v1/messages"])
+async def test_a_doubled_v1_is_understood(served: Daemon, path: str) -> None:
+    """The commonest mistake with base URLs."""
+    body = json.dumps({**json.loads(CHAT), "max_tokens": 20}).encode()
+    answer = await say(served, post(served, body).replace(b"/v1/chat/completions", path.encode(), 1))
+    assert answer.status == 200
