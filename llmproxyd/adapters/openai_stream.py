@@ -11,17 +11,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from llmproxyd import jsontext
+from llmproxyd.adapters.decoding import StreamDecoder, read_object
 from llmproxyd.adapters.failures import bad_answer, failure_of_error
 from llmproxyd.adapters.openai_answer import created_of, parse_details, parse_finish, text_of, thought_of
 from llmproxyd.adapters.openai_usage import find_usage
 from llmproxyd.adapters.think_tags import ThinkTags
 from llmproxyd.adapters.tool_deltas import ToolDeltas
-from llmproxyd.framing import Frame, FrameTooLong, SSESplitter
+from llmproxyd.framing import Frame, SSESplitter
 from llmproxyd.values.answer import (
     CitationDelta,
     Event,
-    Failed,
     Finish,
     Finished,
     Pinged,
@@ -48,44 +47,20 @@ class _Choice:
     finished: bool = False
 
 
-class OpenAIDecoder:
+class OpenAIDecoder(StreamDecoder[Frame]):
     """The Decoder of one stream."""
 
     def __init__(self, request: Request) -> None:
-        self._splitter = SSESplitter()
+        super().__init__(SSESplitter())
         self._choices: dict[int, _Choice] = {}
         self._id = ""
-        self._started = False
-        self._done = False
-        self._ended = False
 
-    def feed(self, data: bytes) -> list[Event]:
-        if self._ended:
-            return []
-        try:
-            return self._read(self._splitter.feed(data))
-        except FrameTooLong as error:
-            return [self._fail(bad_answer(str(error)))]
+    def _is_whole(self) -> bool:
+        # Some servers never send [DONE]; once every choice has its reason, nothing but usage can be missing.
+        return bool(self._choices) and all(choice.finished for choice in self._choices.values())
 
-    def close(self) -> list[Event]:
-        events = [] if self._ended else self._read(self._splitter.close())
-        if self._ended:
-            return events
-        self._ended = True
-        if self._is_complete():
-            return events
-        what = "cut short" if self._started else "without any answer"
-        return [*events, Failed(bad_answer(f"the stream ended {what}"))]
-
-    def _read(self, frames: list[Frame]) -> list[Event]:
-        events: list[Event] = []
-        for _, data, _ in frames:
-            if self._ended or self._done:
-                break
-            events.extend(self._read_frame(data))
-        return events
-
-    def _read_frame(self, data: bytes) -> Iterator[Event]:
+    def _read_frame(self, frame: Frame) -> Iterator[Event]:
+        _, data, _ = frame
         if not data:
             yield Pinged()
         elif data.strip() == b"[DONE]":
@@ -94,13 +69,9 @@ class OpenAIDecoder:
             yield from self._read_data(data)
 
     def _read_data(self, data: bytes) -> Iterator[Event]:
-        try:
-            chunk = jsontext.decode(data)
-        except jsontext.JSONError as error:
-            yield self._fail(bad_answer(f"a chunk of the stream is not JSON: {error}"))
-            return
-        if not isinstance(chunk, dict):
-            yield self._fail(bad_answer("a chunk of the stream is not a JSON object"))
+        chunk = read_object(data, "chunk")
+        if isinstance(chunk, Failure):
+            yield self._fail(chunk)
         elif chunk.get("error"):
             yield self._fail(failure_of_error(chunk["error"]))
         else:
@@ -143,14 +114,6 @@ class OpenAIDecoder:
         for choice in self._choices.values():
             if not choice.finished:
                 yield from _finish(choice, None)
-
-    def _is_complete(self) -> bool:
-        # Some servers never send [DONE]; once every choice has its reason, nothing but usage can be missing.
-        return bool(self._choices) and all(choice.finished for choice in self._choices.values())
-
-    def _fail(self, failure: Failure) -> Failed:
-        self._ended = True
-        return Failed(failure)
 
 
 def new_decoder(request: Request) -> OpenAIDecoder:
