@@ -6,10 +6,9 @@ ends without a stop reason was cut, and is a failure; one that lacks only its la
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from llmproxyd import jsontext
 from llmproxyd.adapters.anthropic_answer import (
     input_text,
     merge_usage,
@@ -19,12 +18,12 @@ from llmproxyd.adapters.anthropic_answer import (
 )
 from llmproxyd.adapters.anthropic_failure import failure_of_error
 from llmproxyd.adapters.anthropic_tools import parse_name
+from llmproxyd.adapters.decoding import StreamDecoder, read_object
 from llmproxyd.adapters.failures import bad_answer
-from llmproxyd.framing import Frame, FrameTooLong, SSESplitter
+from llmproxyd.framing import Frame, SSESplitter
 from llmproxyd.values.answer import (
     CitationDelta,
     Event,
-    Failed,
     Finish,
     Finished,
     Pinged,
@@ -40,54 +39,28 @@ from llmproxyd.values.request import Dialect, Request
 _ORIGIN = Dialect.ANTHROPIC_MESSAGES
 
 
-class AnthropicDecoder:
+class AnthropicDecoder(StreamDecoder[Frame]):
     """The Decoder of one stream."""
 
     def __init__(self) -> None:
-        self._splitter = SSESplitter()
+        super().__init__(SSESplitter())
         self._usage: dict[str, Any] = {}
         self._block = ""  # the type of the open block
         self._new_thought = False
         self._tools = 0
-        self._started = False
         self._finished = False
-        self._done = False
-        self._ended = False
 
-    def feed(self, data: bytes) -> list[Event]:
-        if self._ended:
-            return []
-        try:
-            return self._read(self._splitter.feed(data))
-        except FrameTooLong as error:
-            return [self._fail(bad_answer(str(error)))]
+    def _is_whole(self) -> bool:
+        return self._finished
 
-    def close(self) -> list[Event]:
-        events = [] if self._ended else self._read(self._splitter.close())
-        if self._ended:
-            return events
-        self._ended = True
-        if self._finished:
-            return events
-        what = "cut short" if self._started else "without any answer"
-        return [*events, Failed(bad_answer(f"the stream ended {what}"))]
-
-    def _read(self, frames: list[Frame]) -> list[Event]:
-        events: list[Event] = []
-        for _, data, _ in frames:
-            if self._ended or self._done:
-                break
-            events.extend(self._read_data(data) if data else (Pinged(),))
-        return events
+    def _read_frame(self, frame: Frame) -> Iterable[Event]:
+        _, data, _ = frame
+        return self._read_data(data) if data else (Pinged(),)
 
     def _read_data(self, data: bytes) -> Iterator[Event]:
-        try:
-            frame = jsontext.decode(data)
-        except jsontext.JSONError as error:
-            yield self._fail(bad_answer(f"a frame of the stream is not JSON: {error}"))
-            return
-        if not isinstance(frame, dict):
-            yield self._fail(bad_answer("a frame of the stream is not a JSON object"))
+        frame = read_object(data, "frame")
+        if isinstance(frame, Failure):
+            yield self._fail(frame)
             return
         read = _READERS.get(text_of(frame, "type"))
         if read is not None:
@@ -161,10 +134,6 @@ class AnthropicDecoder:
 
     def _read_error(self, frame: dict[str, Any]) -> Iterator[Event]:
         yield self._fail(failure_of_error(frame.get("error")))
-
-    def _fail(self, failure: Failure) -> Failed:
-        self._ended = True
-        return Failed(failure)
 
 
 _READERS: Mapping[str, Callable[[AnthropicDecoder, dict[str, Any]], Iterator[Event]]] = {
