@@ -10,18 +10,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from llmproxyd import jsontext
+from llmproxyd.adapters.decoding import StreamDecoder, read_object
 from llmproxyd.adapters.failures import bad_answer
 from llmproxyd.adapters.gemini_failures import blocked_prompt, failure_of_error
 from llmproxyd.adapters.gemini_frames import GeminiSplitter
 from llmproxyd.adapters.gemini_names import parse_name
 from llmproxyd.adapters.openai_answer import text_of
 from llmproxyd.adapters.tool_deltas import arguments_text, invent_tool_id
-from llmproxyd.framing import Frame, FrameTooLong
+from llmproxyd.framing import Frame
 from llmproxyd.values.answer import (
     CitationDelta,
     Event,
-    Failed,
     Finish,
     Finished,
     Pinged,
@@ -66,33 +65,20 @@ class _Choice:
     finished: bool = False
 
 
-class GeminiDecoder:
+class GeminiDecoder(StreamDecoder[Frame]):
     """The Decoder of one stream."""
 
     def __init__(self) -> None:
-        self._splitter = GeminiSplitter()
+        super().__init__(GeminiSplitter())
         self._choices: dict[int, _Choice] = {}
         self._id = ""
-        self._started = False
-        self._ended = False
-
-    def feed(self, data: bytes) -> list[Event]:
-        if self._ended:
-            return []
-        try:
-            return self._read_frames(self._splitter.feed(data))
-        except FrameTooLong as error:
-            return [self._fail(bad_answer(str(error)))]
 
     def close(self) -> list[Event]:
-        rest = [] if self._ended else self._read_frames(self._splitter.close())
         # The end of an array is no sign of life.
-        events: list[Event] = [event for event in rest if not isinstance(event, Pinged)]
-        if not self._ended and not self._is_complete():
-            what = "cut short" if self._choices else "without any answer"
-            events.append(self._fail(bad_answer(f"the stream ended {what}")))
-        self._ended = True
-        return events
+        return [event for event in super().close() if not isinstance(event, Pinged)]
+
+    def _is_whole(self) -> bool:
+        return bool(self._choices) and all(choice.finished for choice in self._choices.values())
 
     def read(self, document: Mapping[str, Any]) -> Iterator[Event]:
         """One decoded piece -> its events."""
@@ -117,25 +103,14 @@ class GeminiDecoder:
                 return
         yield from _usage_events(document)
 
-    def _read_frames(self, frames: list[Frame]) -> list[Event]:
-        events: list[Event] = []
-        for _, data, _ in frames:
-            if self._ended:
-                break
-            events.extend(self._read_frame(data))
-        return events
-
-    def _read_frame(self, data: bytes) -> Iterator[Event]:
+    def _read_frame(self, frame: Frame) -> Iterator[Event]:
+        _, data, _ = frame
         if not data.strip():
             yield Pinged()
             return
-        try:
-            document = jsontext.decode(data)
-        except jsontext.JSONError as error:
-            yield self._fail(bad_answer(f"a piece of the stream is not JSON: {error}"))
-            return
-        if not isinstance(document, dict):
-            yield self._fail(bad_answer("a piece of the stream is not a JSON object"))
+        document = read_object(data, "piece")
+        if isinstance(document, Failure):
+            yield self._fail(document)
         elif not document:
             yield Pinged()
         else:
@@ -201,13 +176,6 @@ class GeminiDecoder:
         if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < MAX_CHOICES:
             return None
         return self._choices.setdefault(index, _Choice(index))
-
-    def _is_complete(self) -> bool:
-        return bool(self._choices) and all(choice.finished for choice in self._choices.values())
-
-    def _fail(self, failure: Failure) -> Failed:
-        self._ended = True
-        return Failed(failure)
 
 
 def new_decoder(request: Request) -> GeminiDecoder:
