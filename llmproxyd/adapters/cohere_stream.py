@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from llmproxyd import jsontext
 from llmproxyd.adapters.cohere_answer import parse_end, parse_logprobs, parse_usage, rename_call
 from llmproxyd.adapters.cohere_failure import failure_of_text
-from llmproxyd.adapters.failures import bad_answer, failure_of_error
+from llmproxyd.adapters.decoding import StreamDecoder, read_object
+from llmproxyd.adapters.failures import failure_of_error
 from llmproxyd.adapters.openai_answer import text_of
 from llmproxyd.adapters.tool_deltas import ToolDeltas
-from llmproxyd.framing import Frame, FrameTooLong, SSESplitter
+from llmproxyd.framing import Frame, SSESplitter
 from llmproxyd.values.answer import (
     CitationDelta,
     Event,
@@ -33,57 +33,27 @@ from llmproxyd.values.request import Dialect, Request
 _DONE = b"[DONE]"
 
 
-class CohereDecoder:
+class CohereDecoder(StreamDecoder[Frame]):
     """The Decoder of one stream."""
 
     def __init__(self) -> None:
-        self._splitter = SSESplitter()
+        super().__init__(SSESplitter())
         self._tools = ToolDeltas(0, "")
         self._new_thought = False
-        self._started = False
-        self._done = False
-        self._ended = False
 
-    def feed(self, data: bytes) -> list[Event]:
-        if self._ended:
-            return []
-        try:
-            return self._read(self._splitter.feed(data))
-        except FrameTooLong as error:
-            return [self._fail(bad_answer(str(error)))]
-
-    def close(self) -> list[Event]:
-        events = [] if self._ended else self._read(self._splitter.close())
-        if not self._ended and not self._done:
-            what = "cut short" if self._started else "without any answer"
-            events.append(self._fail(bad_answer(f"the stream ended {what}")))
-        self._ended = True
-        return events
-
-    def _read(self, frames: list[Frame]) -> list[Event]:
-        events: list[Event] = []
-        for _, data, _ in frames:
-            if self._ended or self._done:
-                break
-            events.extend(self._read_frame(data))
-        return events
-
-    def _read_frame(self, data: bytes) -> Iterator[Event]:
+    def _read_frame(self, frame: Frame) -> Iterator[Event]:
+        _, data, _ = frame
         if not data:
             yield Pinged()
             return
         if data.strip() == _DONE:
             # Only ever after the end; before it, it is no end.
             return
-        try:
-            document = jsontext.decode(data)
-        except jsontext.JSONError as error:
-            yield self._fail(bad_answer(f"a frame of the stream is not JSON: {error}"))
-            return
-        if not isinstance(document, dict):
-            yield self._fail(bad_answer("a frame of the stream is not a JSON object"))
-            return
-        yield from self._read_document(document)
+        document = read_object(data, "frame")
+        if isinstance(document, Failure):
+            yield self._fail(document)
+        else:
+            yield from self._read_document(document)
 
     def _read_document(self, document: dict[str, Any]) -> Iterator[Event]:
         if document.get("error"):
@@ -144,10 +114,6 @@ class CohereDecoder:
         usage = parse_usage(last.get("usage"))
         if usage is not None and isinstance(end, Finished):
             yield UsageReported(usage)
-
-    def _fail(self, failure: Failure) -> Failed:
-        self._ended = True
-        return Failed(failure)
 
 
 def new_decoder(request: Request) -> CohereDecoder:
