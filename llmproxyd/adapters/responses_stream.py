@@ -7,10 +7,11 @@ A stream without ``completed``, ``incomplete`` or ``failed`` was cut, and is a f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from llmproxyd.adapters.decoding import StreamDecoder
 from llmproxyd.adapters.failures import bad_answer, failure_of_error
 from llmproxyd.adapters.openai_answer import text_of
 from llmproxyd.adapters.responses_answer import (
@@ -27,7 +28,7 @@ from llmproxyd.adapters.responses_answer import (
     parse_usage,
     read_object,
 )
-from llmproxyd.framing import Frame, FrameTooLong, SSESplitter
+from llmproxyd.framing import Frame, SSESplitter
 from llmproxyd.values.answer import (
     CitationDelta,
     Event,
@@ -58,45 +59,20 @@ class _Item:
     thought: str = ""
 
 
-class ResponsesDecoder:
+class ResponsesDecoder(StreamDecoder[Frame]):
     """The Decoder of one stream."""
 
     def __init__(self) -> None:
-        self._splitter = SSESplitter()
+        super().__init__(SSESplitter())
         self._items: dict[int, _Item] = {}
         self._places: dict[str, int] = {}  # of items, by their ids
         self._calls = 0
         self._thoughts = 0
         self._id = ""
-        self._started = False
-        self._done = False
-        self._ended = False
 
-    def feed(self, data: bytes) -> list[Event]:
-        if self._ended:
-            return []
-        try:
-            return self._read(self._splitter.feed(data))
-        except FrameTooLong as error:
-            return [self._fail(bad_answer(str(error)))]
-
-    def close(self) -> list[Event]:
-        events = [] if self._ended else self._read(self._splitter.close())
-        if self._ended:
-            return events
-        self._ended = True
-        if self._done:
-            return events
-        what = "cut short" if self._started else "without any answer"
-        return [*events, Failed(bad_answer(f"the stream ended {what}"))]
-
-    def _read(self, frames: list[Frame]) -> list[Event]:
-        events: list[Event] = []
-        for _, data, _ in frames:
-            if self._ended or self._done:
-                break
-            events.extend(self._read_data(data) if data and data.strip() != b"[DONE]" else (Pinged(),))
-        return events
+    def _read_frame(self, frame: Frame) -> Iterable[Event]:
+        _, data, _ = frame
+        return self._read_data(data) if data and data.strip() != b"[DONE]" else (Pinged(),)
 
     def _read_data(self, data: bytes) -> Iterator[Event]:
         frame = read_object(data)
@@ -272,10 +248,6 @@ class ResponsesDecoder:
 
     def _too_many(self) -> Failed:
         return self._fail(bad_answer(f"the stream has more than {MAX_ITEMS} items"))
-
-    def _fail(self, failure: Failure) -> Failed:
-        self._ended = True
-        return Failed(failure)
 
 
 def new_decoder(request: Request) -> ResponsesDecoder:
