@@ -11,17 +11,17 @@ from typing import Any
 
 from llmproxyd import jsontext
 from llmproxyd.adapters.calls import format_get, format_post
+from llmproxyd.adapters.decoding import StreamDecoder, read_object
 from llmproxyd.adapters.failures import bad_answer, failure_of_error, parse_failure
 from llmproxyd.adapters.ollama_format import format_chat, format_embed, format_generate
 from llmproxyd.adapters.ollama_relay import inspect_answer, new_relay, splice_call
 from llmproxyd.adapters.openai_answer import parse_vector
 from llmproxyd.adapters.openai_format import prompt_of
 from llmproxyd.adapters.tool_deltas import arguments_text, invent_tool_id
-from llmproxyd.framing import FrameTooLong, LineSplitter
+from llmproxyd.framing import LineSplitter
 from llmproxyd.values.answer import (
     Answer,
     Event,
-    Failed,
     Finish,
     Finished,
     Started,
@@ -89,32 +89,20 @@ def parse_answer(request: Request, body: bytes) -> Answer | Vectors | Failure:
     return fold([*decoder.read(document), *decoder.close()])
 
 
-class OllamaDecoder:
+class OllamaDecoder(StreamDecoder[bytes]):
     """The Decoder of one stream. A whole answer is a stream of one line."""
 
     def __init__(self) -> None:
-        self._splitter = LineSplitter()
-        self._started = False
+        super().__init__(LineSplitter())
         self._tools = 0
         self._seed = ""
-        self._done = False
-        self._ended = False
 
-    def feed(self, data: bytes) -> list[Event]:
-        if self._ended:
-            return []
-        try:
-            lines = self._splitter.feed(data)
-        except FrameTooLong as error:
-            return [self._fail(bad_answer(str(error)))]
-        return self._read_lines(lines)
-
-    def close(self) -> list[Event]:
-        events = [] if self._ended else self._read_lines(self._splitter.close())
-        if not self._ended and not self._done:
-            events.append(self._fail(bad_answer("the stream ended before its last line")))
-        self._ended = True
-        return events
+    def _read_frame(self, frame: bytes) -> Iterator[Event]:
+        document = read_object(frame, "line")
+        if isinstance(document, Failure):
+            yield self._fail(document)
+        else:
+            yield from self.read(document)
 
     def read(self, document: dict[str, Any]) -> Iterator[Event]:
         """One decoded line -> its events."""
@@ -129,22 +117,6 @@ class OllamaDecoder:
         yield from self._read_message(message if isinstance(message, dict) else {}, document)
         if document.get("done") is True:
             yield from self._finish(document)
-
-    def _read_lines(self, lines: list[bytes]) -> list[Event]:
-        events: list[Event] = []
-        for line in lines:
-            if self._ended or self._done:
-                break
-            try:
-                document = jsontext.decode(line)
-            except jsontext.JSONError as error:
-                document = None
-                events.append(self._fail(bad_answer(f"a line of the stream is not JSON: {error}")))
-            if isinstance(document, dict):
-                events.extend(self.read(document))
-            elif not self._ended:
-                events.append(self._fail(bad_answer("a line of the stream is not a JSON object")))
-        return events
 
     def _read_message(self, message: dict[str, Any], document: dict[str, Any]) -> Iterator[Event]:
         thought = _text(message, "thinking") or _text(document, "thinking")
@@ -175,10 +147,6 @@ class OllamaDecoder:
         usage = _parse_usage(document)
         if usage is not None:
             yield UsageReported(usage)
-
-    def _fail(self, failure: Failure) -> Failed:
-        self._ended = True
-        return Failed(failure)
 
 
 def new_decoder(request: Request) -> OllamaDecoder:
