@@ -85,10 +85,14 @@ def choose_dialect(request: Request, deployment: Deployment) -> Dialect:
     offered = provider.quirks.responses and provider.api_version in (None, "v1")
     if not offered or request.operation is not Operation.CHAT:
         return provider.dialect
+    if request.dialect is Dialect.OPENAI_RESPONSES:
+        return Dialect.OPENAI_RESPONSES
+    # Either may be a name of the operator's own: the plain id, or what the provider calls it (an Azure deployment).
+    names = {deployment.model, deployment.upstream}
     if request.dialect is Dialect.OPENAI_CHAT:
-        needed = needs_responses(request.document, deployment.model)
+        needed = any(needs_responses(request.document, name) for name in names)
     else:
-        needed = request.dialect is Dialect.OPENAI_RESPONSES or prefers_responses(deployment.model)
+        needed = any(prefers_responses(name) for name in names)
     return Dialect.OPENAI_RESPONSES if needed else provider.dialect
 
 

@@ -16,6 +16,7 @@ from llmproxyd.values.contracts import Adapter, BadRequest
 from llmproxyd.values.failure import ExchangeFailed, Failure, FailureKind
 from llmproxyd.values.plan import Attempt, GiveUp, Plan, Start, Wait
 from llmproxyd.values.request import Dialect
+from llmproxyd.values.snapshot import Deployment
 
 
 class Exchange:
@@ -89,7 +90,16 @@ class Exchange:
     def _prepare(self, number: int) -> RunningAttempt:
         """Format the call. Raises BadRequest when the candidate's dialect cannot carry the request."""
         deployment = self._plan.candidates[number].deployment
-        dialect = choose_dialect(self._voice.request, deployment)
+        first, own = choose_dialect(self._voice.request, deployment), deployment.provider.dialect
+        try:
+            return self._format(deployment, first)
+        except BadRequest:
+            if first is own or self._voice.request.dialect is first:
+                raise
+        # Responses knows neither `stop` nor several choices: what it cannot carry may still go as a chat.
+        return self._format(deployment, own)
+
+    def _format(self, deployment: Deployment, dialect: Dialect) -> RunningAttempt:
         adapter = self._adapters.get(dialect)
         if adapter is None:
             raise BadRequest(f"this version does not speak {dialect.value}")

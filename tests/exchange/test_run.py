@@ -18,7 +18,7 @@ from llmproxyd.values.cost import NANOS_PER_USD, Price, Usage
 from llmproxyd.values.failure import ExchangeFailed, Failure, FailureKind
 from llmproxyd.values.plan import Plan
 from llmproxyd.values.request import Dialect
-from llmproxyd.values.snapshot import Deployment, Mock
+from llmproxyd.values.snapshot import Deployment, Mock, Quirks
 from tests.exchange.build import (
     PATIENT,
     Clock,
@@ -334,3 +334,14 @@ async def test_a_pause_is_not_cut_short_by_a_clock_that_is_behind(
     await serve(made)
     assert clock() - began_s >= 8
     assert len(first.seen) == 2
+
+
+async def test_what_responses_cannot_carry_goes_as_a_chat(first: FakeProvider, upstream: Upstream) -> None:
+    """An Anthropic client with stop sequences at a model that is best reached by Responses, which has no `stop`."""
+    named = replace(
+        deployment_at(first, quirks=Quirks(responses=True)), model="gpt-6-sol", upstream="gpt-6-sol"
+    )
+    speaker = voice("/v1/messages", model="gpt-6-sol", stream=False, stop_sequences=["END"])
+    await serve(exchange(upstream, Watched(), plan(named), speaker)[0])
+    assert first.seen[0].path == "/v1/chat/completions"
+    assert first.seen[0].json["stop"] == ["END"]
