@@ -16,9 +16,10 @@ _STRING_MARKS = re.compile(rb'["\\]')
 class GeminiSplitter:
     """Raises FrameTooLong instead of buffering without end."""
 
-    __slots__ = ("_blank", "_splitter")
+    __slots__ = ("_blank", "_splitter", "in_array")
 
     def __init__(self) -> None:
+        self.in_array = False
         self._blank = b""
         self._splitter: SSESplitter | ObjectSplitter | None = None
 
@@ -26,6 +27,7 @@ class GeminiSplitter:
         if self._splitter is None:
             data = self._blank + data
             first = data.lstrip()[:1]
+            self.in_array = first == b"["
             if not first:
                 self._blank = data[-1:]  # blanks before the first byte say nothing
                 return []

@@ -7,6 +7,7 @@ a provider that fails there can still be replaced. Nothing marks the end of a go
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -19,7 +20,7 @@ from llmproxyd.adapters.gemini_stream import broken_answer, is_broken, parse_fin
 from llmproxyd.adapters.relaying import NO_RAW, StreamRelay, is_said, new_reader
 from llmproxyd.framing import Frame, format_data
 from llmproxyd.values.answer import Finish
-from llmproxyd.values.contracts import Inspected
+from llmproxyd.values.contracts import Inspected, Progress
 from llmproxyd.values.failure import Failure
 
 _UNFINISHED = frozenset({None, "", "FINISH_REASON_UNSPECIFIED"})
@@ -114,13 +115,23 @@ class _Echo:
 class GeminiRelay(StreamRelay[Frame]):
     """The Relay of one stream, in either form."""
 
-    __slots__ = ("_echo", "_finished", "_seen")
+    __slots__ = ("_echo", "_finished", "_pieces", "_seen")
 
     def __init__(self, *, echo: str | None) -> None:
-        super().__init__(GeminiSplitter())
+        self._pieces = GeminiSplitter()
+        super().__init__(self._pieces)
         self._echo = None if echo is None else _Echo(echo)
         self._seen: set[int] = set()
         self._finished: set[int] = set()
+
+    def close(self) -> Progress:
+        last = super().close()
+        # The failure is told within the array, which must not end before it.
+        return replace(last, out=b"") if last.failure is not None and self._pieces.in_array else last
+
+    def fail(self, said: bytes) -> bytes:
+        """An array that has begun goes on, and does not begin again."""
+        return said.replace(b"[", b",\r\n", 1) if self._pieces.in_array else said
 
     def _is_whole(self) -> bool:
         return bool(self._seen) and self._seen <= self._finished

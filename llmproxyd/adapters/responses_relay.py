@@ -53,6 +53,14 @@ class _Event(msgspec.Struct, gc=False):
     response: msgspec.Raw = NO_RAW
     item: _Kind | None = None
     error: Any = None
+    sequence_number: Any = None
+
+
+class _Identity(msgspec.Struct, gc=False):
+    """What tells one response from another."""
+
+    id: Any = None
+    created_at: Any = None
 
 
 class _Error(msgspec.Struct, gc=False):
@@ -64,19 +72,34 @@ class _Error(msgspec.Struct, gc=False):
 
 
 _decode = msgspec.json.Decoder(_Event).decode
+_read_identity = new_reader(_Identity, "response")
 _read_error = new_reader(_Error, "event")
 
 
 class ResponsesRelay(StreamRelay[Frame]):
     """The Relay of one stream. Its end is an event of its own: without that it was cut."""
 
-    __slots__ = ("_called", "_echo", "_started")
+    __slots__ = ("_called", "_echo", "_identity", "_number", "_started")
 
     def __init__(self, *, echo: str | None) -> None:
         super().__init__(SSESplitter(), max_held_bytes=MAX_HELD_BYTES)
         self._echo = None if echo is None else jsontext.encode(echo)
         self._started = False
         self._called = False
+        self._identity: _Identity | None = None
+        self._number: Any = None  # of the last event that was passed on
+
+    def fail(self, said: bytes) -> bytes:
+        """The surface's last event as the next one of the response that the client has been told of so far."""
+        return b"".join([self._adopted(name, data) for name, data, _ in SSESplitter().feed(said)])
+
+    def _adopted(self, name: bytes, data: bytes) -> bytes:
+        event = jsontext.decode(data)
+        if self._identity is not None:
+            event["response"] |= {"id": self._identity.id, "created_at": self._identity.created_at}
+        if isinstance(self._number, int):
+            event["sequence_number"] = self._number + 1
+        return _format_event(name, jsontext.encode(event))
 
     def _has_begun(self) -> bool:
         return self._started
@@ -99,6 +122,9 @@ class ResponsesRelay(StreamRelay[Frame]):
                 return self._fail(failure)
         else:
             self._observe(event)
+        self._number = event.sequence_number
+        if event.response and self._identity is None:
+            self._identity = _identity_of(bytes(event.response))
         if self._echo is None or not event.response:
             return raw
         try:
@@ -155,8 +181,19 @@ def _renamed(name: bytes, data: bytes, response: bytes, echo: bytes) -> bytes:
     document = jsontext.decode(response)
     named = isinstance(document, dict) and "model" in document
     spliced = jsontext.splice(response, {"model": echo}) if named else response
-    event = b"event: " + name + b"\n" if name else b""
-    return event + b"data: " + jsontext.splice(data, {"response": spliced}) + b"\n\n"
+    return _format_event(name, jsontext.splice(data, {"response": spliced}))
+
+
+def _format_event(name: bytes, data: bytes) -> bytes:
+    return (b"event: " + name + b"\n" if name else b"") + b"data: " + data + b"\n\n"
+
+
+def _identity_of(response: bytes) -> _Identity | None:
+    """None where a copy of the dialect lacks what makes one."""
+    identity = _read_identity(response)
+    if isinstance(identity, Failure) or not isinstance(identity.id, str):
+        return None
+    return identity if isinstance(identity.created_at, (int, float)) else None
 
 
 def _bare_error(event: _Event, data: bytes) -> Failure:
@@ -181,7 +218,8 @@ def _read_event_slowly(data: bytes) -> _Event | Failure:
     if isinstance(document, Failure):
         return document
     response = document.pop("response", None)
-    fields = {name: document[name] for name in ("type", "item", "error") if document.get(name) is not None}
+    names = ("type", "item", "error", "sequence_number")
+    fields = {name: document[name] for name in names if document.get(name) is not None}
     try:
         event = msgspec.convert(fields, _Event)
     except msgspec.ValidationError as error:

@@ -131,7 +131,8 @@ class VerbatimLane:
         return (self._relay or self._watched()).close()
 
     def fail(self, failure: Failure) -> bytes:
-        return self._voice.new_encoder().fail(failure)
+        said = self._voice.new_encoder().fail(failure)
+        return said if self._relay is None else self._relay.fail(said)
 
     def whole(self, body: bytes) -> Whole:
         assert self._adapter.inspect_answer is not None

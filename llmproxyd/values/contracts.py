@@ -96,6 +96,10 @@ class Relay(Protocol):
         """The bytes have ended; a stream that was not complete gives ``failure`` (`bad_answer`)."""
         ...
 
+    def fail(self, said: bytes) -> bytes:
+        """``said``: the encoder's ``fail``, as if nothing had been written yet. -> the same after what was passed on."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Inspected:

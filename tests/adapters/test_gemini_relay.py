@@ -163,6 +163,22 @@ def test_half_an_emoji_passes() -> None:
     assert progress[0].content
 
 
+@pytest.mark.parametrize("ending", [b"", b"\r\n]", b"\r\n]\r\n", b",\r\n", b',\r\n{"candidates": [{"conte'])
+def test_a_failure_within_an_array_is_one_more_of_its_pieces(ending: bytes) -> None:
+    begun = b'[{"candidates": [{"content": {"parts": [{"text": "a"}]}}]}'
+    for pieces in wire.pieces_of(begun + ending):
+        one = new_relay(echo=None, keep_usage=False)
+        sent = out([*(one.feed(data) for data in pieces), one.close()])
+        _, said = json.loads(sent + one.fail(b'[{"error": {"code": 502, "details": []}}\n]\n'))
+        assert said["error"]["code"] == 502
+
+
+def test_a_failure_within_events_is_told_as_it_is() -> None:
+    one = new_relay(echo=None, keep_usage=False)
+    one.feed(piece({"text": "a"}))
+    assert one.fail(format_data(b'{"error": {"details": []}}')) == format_data(b'{"error": {"details": []}}')
+
+
 def test_a_frame_too_long_is_a_failure() -> None:
     progress = relay(b"data: " + b"x" * MAX_FRAME_BYTES, b"x" * 10)
     assert failure_kind(progress) is FailureKind.BAD_ANSWER

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from llmproxyd.adapters.responses_relay import MAX_HELD_BYTES, inspect_answer, new_relay
-from llmproxyd.framing import MAX_FRAME_BYTES, format_data
+from llmproxyd.adapters.responses_relay import MAX_HELD_BYTES, ResponsesRelay, inspect_answer, new_relay
+from llmproxyd.framing import MAX_FRAME_BYTES, SSESplitter, format_data
 from llmproxyd.values.answer import Finish
 from llmproxyd.values.contracts import Progress
 from llmproxyd.values.cost import Usage
@@ -188,6 +188,36 @@ def test_what_is_no_text_within_an_event_is_a_failure(last: bytes) -> None:
     progress = relay(CREATED + DELTA, last, echo="alias")
     assert progress[1].failure is not None
     assert progress[1].failure.kind is FailureKind.BAD_ANSWER
+
+
+SAID = frame("response.failed", response={**response("failed"), "id": "resp_ours", "created_at": 1})
+
+
+def told(one: ResponsesRelay) -> dict[str, Any]:
+    ((name, data, _),) = SSESplitter().feed(one.fail(SAID))
+    assert name == b"response.failed"
+    event = json.loads(data)
+    assert isinstance(event, dict)
+    return event
+
+
+def test_a_failure_is_told_of_the_response_that_was_relayed_with_the_next_number() -> None:
+    one = new_relay(echo="alias", keep_usage=False)
+    begun = {**response(), "id": "resp_theirs", "created_at": 7}
+    one.feed(frame("response.created", response=begun, sequence_number=0))
+    one.feed(frame("response.output_text.delta", delta="a", sequence_number=1))
+    # The provider's own way of saying so does not reach the client: its number is free.
+    one.feed(frame("error", message="x", sequence_number=2))
+    event = told(one)
+    assert (event["sequence_number"], event["type"]) == (2, "response.failed")
+    assert event["response"] == {**response("failed"), "id": "resp_theirs", "created_at": 7}
+
+
+@pytest.mark.parametrize("begun", [response(), {"id": 7, "created_at": 7}, {"id": "a"}, []])
+def test_a_failure_keeps_its_own_name_where_the_stream_had_none(begun: Any) -> None:
+    one = new_relay(echo=None, keep_usage=False)
+    one.feed(frame("response.created", response=begun) + DELTA)
+    assert told(one) == json.loads(SAID.split(b"data: ")[1])
 
 
 @pytest.mark.parametrize("name", ["response", "response_incomplete", "input_tokens"])

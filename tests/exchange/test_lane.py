@@ -11,6 +11,7 @@ import pytest
 from llmproxyd import jsontext
 from llmproxyd.adapters import ADAPTERS
 from llmproxyd.exchange.lane import Lane, Voice, choose_dialect, choose_lane
+from llmproxyd.framing import format_data
 from llmproxyd.surfaces import SURFACES, gemini_generate
 from llmproxyd.values.answer import Finish
 from llmproxyd.values.failure import Failure, FailureKind
@@ -244,3 +245,29 @@ class TestTheDialectAtOpenAI:
         self, path: str, changes: dict[str, Any], taken: Dialect
     ) -> None:
         assert choose_dialect(asked(path), at_openai(NEW[0], **changes)) is taken
+
+
+class TestAFailureAfterTheCommit:
+    def test_is_told_of_the_response_the_client_has_been_hearing_of(self) -> None:
+        own = {"input": "hello", "stream": True}
+        speaker = replace(voice(), request=asked(RESPONSES, **own), surface=SURFACES[RESPONSES])
+        lane = lane_for(speaker, at_openai(NEW[0]))
+        assert lane.name == "verbatim"
+        begun = {"id": "resp_theirs", "created_at": 7, "status": "in_progress", "output": []}
+        events = (
+            {"type": "response.created", "response": begun, "sequence_number": 0},
+            {"type": "response.output_text.delta", "delta": "a", "sequence_number": 1},
+        )
+        sent = b"".join(lane.feed(format_data(jsontext.encode(event))).out for event in events)
+        *_, last = told(sent + lane.fail(Failure(FailureKind.TIMEOUT, "too late")))
+        assert (last["type"], last["sequence_number"]) == ("response.failed", 2)
+        assert (last["response"]["id"], last["response"]["created_at"]) == ("resp_theirs", 7)
+        assert "too late" in last["response"]["error"]["message"]
+
+    def test_is_one_more_piece_of_an_array_that_has_begun(self) -> None:
+        speaker = replace(voice(), request=asked(TRANSLATED[1]), surface=gemini_generate.STREAM_ARRAY)
+        lane = lane_for(speaker, deployment_at(URL, dialect=Dialect.GEMINI_GENERATE))
+        assert lane.name == "verbatim"
+        sent = lane.feed(b'[{"candidates": [{"content": {"parts": [{"text": "a"}]}}]}').out
+        pieces = json.loads(sent + lane.fail(Failure(FailureKind.TIMEOUT, "too late")))
+        assert [list(piece) for piece in pieces] == [["candidates"], ["error"]]
