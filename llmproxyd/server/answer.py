@@ -71,8 +71,7 @@ class Answer:
         self._admitted_s = admitted_s
         self._ping_after_s = ping_after_s
         self._client_stall_s = client_stall_s
-        self._loop = asyncio.get_running_loop()
-        self._patience = Alarm(None)
+        self._patience: Alarm | None = None
         self.heard: Callable[[bytes], None] | None = None
 
     async def whole(self) -> Written:
@@ -90,7 +89,7 @@ class Answer:
     async def stream(self) -> web.StreamResponse:
         """Raises ConnectionError if the client is gone, or reads nothing."""
         try:
-            with self._patience:
+            with Alarm(None) as self._patience:
                 return await self._stream()
         except TimeoutError:
             raise let_go(self._http.transport) from None
@@ -135,7 +134,8 @@ class Answer:
         await self._patiently(response.write(piece))
 
     async def _patiently(self, writing: Awaitable[None]) -> None:
-        self._patience.set(self._loop.time() + self._client_stall_s)
+        assert self._patience is not None, "only streams wait for their reader"
+        self._patience.set(asyncio.get_running_loop().time() + self._client_stall_s)
         await writing
         self._patience.set(None)
 
