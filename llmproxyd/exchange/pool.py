@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import ssl
-from weakref import WeakKeyDictionary
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
@@ -49,7 +48,7 @@ class Pool:
         self._where = aiohttp.ClientRequest("GET", URL(base_url), loop=self._loop)
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout_s)
         self._targets: dict[tuple[str, str], str] = {}
-        self._answers: WeakKeyDictionary[ResponseHandler, StreamReader | None] = WeakKeyDictionary()
+        self._answers: dict[ResponseHandler, StreamReader | None] = {}  # until the connection is closed
         self.in_use = 0
         self.retired = False
 
@@ -99,7 +98,7 @@ class Pool:
     def _closed(self, protocol: ResponseHandler, closed: asyncio.Future[None]) -> None:
         """aiohttp closes a connection whose answer it cannot parse, but tells nobody who waits for the rest of it."""
         error = closed.exception()
-        payload = self._answers.get(protocol)
+        payload = self._answers.pop(protocol, None)
         if payload is not None and not payload.is_eof() and payload.exception() is None:
             payload.set_exception(aiohttp.ClientPayloadError(str(error or "the body is not framed as HTTP")))
 
