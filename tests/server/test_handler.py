@@ -466,6 +466,9 @@ def broken_relay(at_frame: int) -> dict[Dialect, Any]:
         def close(self) -> Any:
             return self._real.close()
 
+        def fail(self, said: bytes) -> bytes:
+            return self._real.fail(said)
+
     return {Dialect.OPENAI_CHAT: replace(adapter, new_relay=Broken)}
 
 
