@@ -137,10 +137,10 @@ def test_many_problems_are_capped(tmp_path: Path) -> None:
 def test_every_code_that_is_told_is_explained(tmp_path: Path) -> None:
     import re
 
-    import llmproxyd.config as package
+    import llmproxyd as package
 
     sources = "".join(
-        path.read_text() for path in Path(package.__path__[0]).glob("*.py") if path.name != "codes.py"
+        path.read_text() for path in Path(package.__path__[0]).rglob("*.py") if path.name != "codes.py"
     )
     assert set(re.findall(r'"(LP\d{3})"', sources)) == set(CODES)
 
