@@ -92,7 +92,8 @@ class Pool:
         message, payload = await protocol.read()
         while 100 <= message.code < 200 and message.code != _SWITCHING:
             message, payload = await protocol.read()
-        self._answers[protocol] = payload
+        if protocol in self._answers:  # else it was closed meanwhile, and nobody would take it out again
+            self._answers[protocol] = payload
         return message, payload
 
     def _closed(self, protocol: ResponseHandler, closed: asyncio.Future[None]) -> None:
