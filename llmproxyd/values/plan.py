@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
+from math import inf
 from typing import Protocol, TypeAlias
 
 from llmproxyd.values.failure import Failure
@@ -47,7 +49,8 @@ class KnownPrompt:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What decide is asked. Claims (project, user, task, label) are None where nobody made them.
+    """What decide is asked. Claims (project, user, task, label) are None where nobody made them;
+    ``tenant`` is known by its key, None where no key is declared.
 
     ``headers`` have lower-case names. ``bytes_in`` is the size of the body. ``now_s`` is wall clock, Unix seconds.
     ``turn`` numbers the questions of this process; ``seed`` makes jitter repeatable.
@@ -65,6 +68,7 @@ class Question:
     user: str | None = None
     task: str | None = None
     label: str | None = None
+    tenant: str | None = None
     priority: Priority = Priority.NORMAL
     headers: Mapping[str, str] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -75,13 +79,34 @@ class Question:
     seed: int = 0
 
 
+class Breaker(StrEnum):
+    """Whether a deployment is called. ``cooling``: it asked for a pause (429), which is no ill health; ``half_open``: one
+    call at a time tries whether it is well again; ``recovering``: it is, and gets more of its share by and by."""
+
+    CLOSED = "closed"
+    RECOVERING = "recovering"
+    HALF_OPEN = "half_open"
+    COOLING = "cooling"
+    OPEN = "open"
+
+
 @dataclass(frozen=True, slots=True)
 class Gauge:
-    """What is known of one deployment at this moment. Latency is to first content, seconds, a moving average."""
+    """What is known of one deployment at this moment. Latency is to first content, seconds, a moving average.
+
+    ``success_rate``: 0..1, recent calls count most; 1 without history. ``ready_s``: monotonic; before it a breaker that
+    is cooling or open lets nothing through. ``share``: 0..1 of its calls that it may take while it recovers. ``wait_s``:
+    how long a call would wait in line for its provider's limits.
+    """
 
     in_flight: int = 0
     latency_s: float | None = None
     seen: int = 0
+    success_rate: float = 1.0
+    breaker: Breaker = Breaker.CLOSED
+    ready_s: float = 0.0
+    share: float = 1.0
+    wait_s: float = 0.0
 
 
 IDLE = Gauge()
@@ -89,11 +114,14 @@ IDLE = Gauge()
 
 @dataclass(frozen=True, slots=True)
 class Readings:
-    """Gauges by ``Deployment.key``, frozen for one decision. ``other_than_mock``: some provider besides `mock` is, or
-    once was, usable: a key is there, or a server has answered."""
+    """Gauges by ``Deployment.key``, frozen for one decision at ``now_s`` (monotonic). ``other_than_mock``: some provider
+    besides `mock` is, or once was, usable: a key is there, or a server has answered. ``all_well``: every gauge here is
+    closed, without a wait and with a good record, so that health changes no order."""
 
     gauges: Mapping[str, Gauge] = field(default_factory=dict)
     other_than_mock: bool = False
+    now_s: float = 0.0
+    all_well: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +153,8 @@ class Plan:
     """The decision. ``candidates`` in the order they will be tried; ``dropped`` with the verdict that dropped them.
 
     ``failure`` is set instead of candidates when there is none, or a rule rejected the request. ``label`` is the
-    effective label's name, ``label_sources`` who raised it (``default``, ``header``, ``rule NAME``).
+    effective label's name, ``label_sources`` who raised it (``default``, ``header``, ``rule NAME``). ``continues``: an
+    answer that breaks off in the middle is taken up by the next candidate.
     """
 
     target: Target | None
@@ -139,26 +168,48 @@ class Plan:
     rules: tuple[str, ...] = ()
     failure: Failure | None = None
     seed: int = 0
+    continues: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One call to one candidate, as far as ``next_step`` must know. Times are monotonic seconds.
 
-    ``ended_s`` None: still running. ``failure`` None with ``ended_s`` set: it succeeded.
+    ``ended_s`` None: still running. ``failure`` None with ``ended_s`` set: it succeeded. ``sent`` False: the candidate was
+    not called at all (its breaker is open, it is full, its dialect cannot carry the request). ``another_key``: its
+    provider denied one key and has another. ``hedge``: begun beside another attempt that was still running.
     """
 
     candidate: int
     started_s: float
     ended_s: float | None = None
     failure: Failure | None = None
+    sent: bool = True
+    another_key: bool = False
+    hedge: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What an exchange may do beyond its first attempt, as shared bounds stand now. Monotonic seconds.
+
+    ``extra_from_s``: when the retry budget allows one more attempt; inf: not in sight. ``hedge_from_s``: when the running
+    attempt has outlived what its deployment usually needs; inf: never, or the share of hedges is spent.
+    """
+
+    extra_from_s: float = -inf
+    hedge_from_s: float = inf
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Begin an attempt with ``plan.candidates[candidate]`` now."""
+    """Begin an attempt with ``plan.candidates[candidate]`` now. ``force``: although its breaker is open, since nobody
+    else is left. ``queue``: it may wait in line. ``hedge``: beside the one that runs."""
 
     candidate: int
+    force: bool = False
+    queue: bool = False
+    hedge: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -259,6 +259,7 @@ class Request:
     an answer would be wrong; ``max_output_tokens`` is None where the client set no bound.
     ``wants_usage``: in a stream, whether the client asked for the usage frame. ``headers``: those of the client's own
     headers that its dialect passes on to a provider of the same dialect (lower-case names), never a credential.
+    ``effort``: how hard the model is to think, in the client's own word or as ``budget``; None where it does not say.
     """
 
     operation: Operation
@@ -275,6 +276,7 @@ class Request:
     metadata: Mapping[str, str] = field(default_factory=dict)
     wants_usage: bool = True
     headers: Mapping[str, str] = field(default_factory=dict)
+    effort: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,40 @@ class Timeouts:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """At most so much per minute, and so many calls at a time. None: no bound that we know of."""
+
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrency: int | None = None
+
+    def __bool__(self) -> bool:
+        return (self.requests_per_minute, self.tokens_per_minute, self.concurrency) != (None, None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """One key of a provider. ``name`` is fit for logs: how the file refers to it, never the key. ``until``: the first day
+    (ISO date, UTC) on which it is not used any more."""
+
+    secret: Secret
+    name: str
+    until: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """Who asks, by virtual key. ``keys``: SHA-256 of each key, hexadecimal. ``weight``: its part where tenants wait in
+    line for the same provider."""
+
+    name: str
+    keys: tuple[str, ...] = ()
+    limits: Limits = Limits()
+    weight: float = 1.0
+    place: Place = NOWHERE
+
+
+@dataclass(frozen=True, slots=True)
 class Quirks:
     """Where a server that speaks a dialect does not speak it like its maker. All data, set by presets.
 
@@ -113,6 +147,8 @@ class Provider:
     ``base_url`` has no trailing slash and includes the version path; for Azure's deployment paths ``api_version`` is
     a date. ``configured`` False: left out of every plan, ``reason`` says what is missing (never a secret).
     ``keyless``: needs no credential, so that only an answer shows that it is there. ``clearance`` is a label's rank.
+    ``credentials``: all keys, in order of preference; ``secret`` is the first, or the one chosen for a call.
+    ``unhealthy_after`` failures in a row open a deployment's breaker; ``recover_after_s`` is its longest cooldown.
     ``identity`` names the state that survives a reload: name, endpoint and dialect.
     """
 
@@ -134,6 +170,10 @@ class Provider:
     max_retries: int | None = None
     timeouts: Timeouts = Timeouts()
     health_interval_s: float = 30.0
+    unhealthy_after: int = 3
+    recover_after_s: float = 300.0
+    limits: Limits = Limits()
+    credentials: tuple[Credential, ...] = ()
     cost_tracking: bool = True
     api_version: str | None = None
     quirks: Quirks = Quirks()
@@ -297,9 +337,28 @@ class RankBy(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class HedgePolicy:
+    """A second candidate is asked while the first still runs. ``after_s``: how long the first may be silent; None: as
+    long as 95 % of its answers took to begin. ``max_share`` bounds hedges by requests, ``max_spend`` by money."""
+
+    after_s: float | None = None
+    max_share: float = 0.05
+    max_spend: float = 0.03
+
+
+class Degrade(StrEnum):
+    """What is still tried when every candidate has failed."""
+
+    SMALLER_MODEL = "smaller_model"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
 class FallbackPolicy:
     """What may be tried after a failure. ``on`` empty or ``attempts`` 1: nothing. ``deadline_s`` runs from admission to
-    the commit; ``retry_*``: the same deployment again, with backoff."""
+    the commit; ``retry_*``: the same deployment again, with backoff. ``across_models``: when nobody who was asked for has
+    the model, one that can do the same for at most ``max_price_ratio`` times the price may answer; and one with a larger
+    window where the request was too long. ``degrade``: in this order, when all have failed. ``hedge`` None: never."""
 
     on: frozenset[FailureKind]
     attempts: int = 3
@@ -307,6 +366,10 @@ class FallbackPolicy:
     retry_max: int = 1
     retry_base_s: float = 0.2
     retry_cap_s: float = 5.0
+    across_models: bool = True
+    max_price_ratio: float = 3.0
+    degrade: tuple[Degrade, ...] = (Degrade.ERROR,)
+    hedge: HedgePolicy | None = None
 
 
 DEFAULT_FALLBACK_ON: frozenset[FailureKind] = frozenset(
@@ -334,8 +397,8 @@ class Rule:
     """One line of a stage: a condition (None: always) and what then happens.
 
     ``prefer`` names deployments, models or providers, best first. ``within`` (a share, 0.1 = 10 %) bands the prices
-    of ``rank_by: price``. ``label`` is a label's rank. ``fallback`` replaces the policy; ``fallback_off`` is final
-    from the privacy stage. ``reject`` is the message for the client.
+    of ``rank_by: price``. ``label`` is a label's rank. ``fallback`` replaces the policy, ``hedge`` the policy's own;
+    ``fallback_off``, ``hedge_off`` and ``continues`` False are final from the privacy stage. ``reject`` is the message for the client.
     """
 
     name: str
@@ -351,6 +414,9 @@ class Rule:
     set: Overrides | None = None
     fallback: FallbackPolicy | None = None
     fallback_off: bool = False
+    hedge: HedgePolicy | None = None
+    hedge_off: bool = False
+    continues: bool | None = None
     reject: str | None = None
     place: Place = NOWHERE
 
@@ -387,4 +453,6 @@ class Snapshot:
     privacy: Privacy = Privacy()
     fallback: FallbackPolicy = FallbackPolicy(on=DEFAULT_FALLBACK_ON)
     default_provider: str | None = None
+    tenants: Mapping[str, Tenant] = field(default_factory=dict)
+    webhooks: tuple[str, ...] = ()
     watched: tuple[str, ...] = ()
