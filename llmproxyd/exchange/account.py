@@ -25,18 +25,27 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AttemptRecord:
-    """One attempt, as the log tells it. Seconds are monotonic differences."""
+    """One attempt, as the log tells it. Seconds are monotonic differences.
+
+    ``sent`` False: it was refused before a byte left. ``hedge``: begun while another attempt still ran. ``waited_s``:
+    in line for the provider.
+    """
 
     deployment: str
     lane: str
     duration_s: float
     failure: Failure | None
+    sent: bool = True
+    hedge: bool = False
+    waited_s: float = 0.0
 
 
 @dataclass(slots=True)
 class ExchangeRecord:
     """One exchange. Seconds are differences; ``overhead_s`` is the time up to the commit that was ours, not the
-    provider's. ``cost_nanos`` None: unknown."""
+    provider's. ``cost_nanos`` None: unknown. ``tenant`` empty: nobody in particular. ``disputed``: why the usage told is
+    not believed. ``waited_s``: in lines for providers, all attempts together. ``continued``: how often another
+    deployment took up a stream that had broken off."""
 
     request_id: str
     generation: int
@@ -55,6 +64,10 @@ class ExchangeRecord:
     overhead_s: float = 0.0
     bytes_out: int = 0
     claims: tuple[tuple[str, str], ...] = ()
+    tenant: str = ""
+    disputed: str | None = None
+    waited_s: float = 0.0
+    continued: int = 0
 
 
 def price(deployment: Deployment, usage: Usage | None) -> int | None:
