@@ -1,19 +1,24 @@
 # make run    install what is needed and serve the shipped providers.yaml and routing.yaml
 # make test   install what is needed and run every test
+# make proof  the long forms of the fault table and the simulation, alone and one after the other
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: run test check lint types bench setup lock clean
+.PHONY: run test proof check lint types bench setup lock clean
 
 run: $(STAMP)
 	$(BIN)/llmproxyd run --config-dir . --state-dir .state
 
 # Tests that measure time run alone, after the others.
 test: $(STAMP)
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not quiet" $(PYTEST_ARGS)
-	$(BIN)/python -m pytest -m quiet $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not quiet and not proof" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "quiet and not proof" $(PYTEST_ARGS)
+
+# Many of them measure time: run nothing else meanwhile.
+proof: $(STAMP)
+	$(BIN)/python -m pytest -m proof -vv $(PYTEST_ARGS)
 
 check: $(STAMP)
 	$(BIN)/llmproxyd check --config-dir .

@@ -1,0 +1,16 @@
+"""For all tests: long forms run only when they are asked for."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Whatever is marked ``proof`` takes minutes: it is left out unless ``-m`` speaks of it."""
+    if "proof" in (config.option.markexpr or ""):
+        return
+    long_forms = [item for item in items if item.get_closest_marker("proof")]
+    if long_forms:
+        config.hook.pytest_deselected(items=long_forms)
+        items[:] = [item for item in items if not item.get_closest_marker("proof")]
