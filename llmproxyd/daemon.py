@@ -36,6 +36,7 @@ from llmproxyd.routing.estimate import estimate_tokens
 from llmproxyd.server.admission import Admission, allowed_hosts
 from llmproxyd.server.exchange_log import ExchangeLog
 from llmproxyd.server.handler import Handler
+from llmproxyd.server.intake import Intake
 from llmproxyd.server.listen import CannotListen, Listener, adopt, bind, remove, start
 from llmproxyd.server.metrics import Counters
 from llmproxyd.server.names import NameViews
@@ -120,7 +121,7 @@ class _Daemon:
         self._exchange_log = ExchangeLog(time.time)
         account = Account(self._registry, wall=time.time, sinks=(self._counters.exchange, self._exchange_log))
         self._keeper = ResponseKeeper(ResponseMemory(), time.monotonic)
-        self._handler = Handler(
+        intake = Intake(
             keeper=self._keeper,
             in_force=self._in_force,
             registry=self._registry,
@@ -128,10 +129,10 @@ class _Daemon:
             adapters=ADAPTERS,
             account=account,
             new_prompt=_new_prompt,
-            max_body_bytes=settings.max_body_bytes,
             clock=time.monotonic,
             wall=time.time,
         )
+        self._handler = Handler(intake, max_body_bytes=settings.max_body_bytes)
         self._views = Views(
             in_force=self._in_force,
             reloader=self._reloader,

@@ -49,6 +49,31 @@ def failure_headers(failure: Failure, record: ExchangeRecord) -> dict[str, str]:
     return headers
 
 
+def commit_headers(record: ExchangeRecord, running: RunningAttempt, waited_s: float) -> dict[str, str]:
+    """What is known at the commit, for the answer's head; noted in the record, whose ``first_content_s`` is known.
+
+    waited_s: how much of the time up to the commit was the providers'.
+    """
+    deployment, first_content_s = running.deployment, record.first_content_s or 0.0
+    record.deployment = deployment
+    record.overhead_s = max(0.0, first_content_s - waited_s)
+    headers = known_headers(record)
+    headers["x-llmproxyd-provider"] = deployment.provider.name
+    headers["x-llmproxyd-model"] = deployment.model
+    headers["x-llmproxyd-attempts"] = str(len(record.attempts) + 1)
+    headers["x-llmproxyd-overhead-ms"] = f"{record.overhead_s * 1000:.2f}"
+    if running.call.warnings:
+        headers["x-llmproxyd-warnings"] = _header_text(", ".join(running.call.warnings))
+    return headers
+
+
+def add_cost(headers: dict[str, str], running: RunningAttempt) -> None:
+    """What a whole answer cost, where that is known."""
+    cost_nanos = price(running.deployment, running.usage)
+    if cost_nanos is not None:
+        headers["x-llmproxyd-cost-usd"] = format_usd(cost_nanos)
+
+
 class Answer:
     """How one exchange's outcome is written to the client."""
 
@@ -77,9 +102,7 @@ class Answer:
     async def whole(self) -> Written:
         running = await self._exchange.commit()
         headers = self._headers(running)
-        cost_nanos = price(running.deployment, running.usage)
-        if cost_nanos is not None:
-            headers["x-llmproxyd-cost-usd"] = format_usd(cost_nanos)
+        add_cost(headers, running)
         if self.heard is not None:
             self.heard(running.first)
         response = await send(self._http, 200, running.first, headers)
@@ -147,20 +170,8 @@ class Answer:
         return response
 
     def _headers(self, running: RunningAttempt) -> dict[str, str]:
-        """What is known at the commit, in the answer's head and in the record."""
-        record, deployment = self._record, running.deployment
-        now_s = self._clock()
-        record.deployment = deployment
-        record.first_content_s = now_s - self._admitted_s
-        record.overhead_s = max(0.0, record.first_content_s - self._exchange.waited_s)
-        headers = known_headers(record)
-        headers["x-llmproxyd-provider"] = deployment.provider.name
-        headers["x-llmproxyd-model"] = deployment.model
-        headers["x-llmproxyd-attempts"] = str(len(record.attempts) + 1)
-        headers["x-llmproxyd-overhead-ms"] = f"{record.overhead_s * 1000:.2f}"
-        if running.call.warnings:
-            headers["x-llmproxyd-warnings"] = _header_text(", ".join(running.call.warnings))
-        return headers
+        self._record.first_content_s = self._clock() - self._admitted_s
+        return commit_headers(self._record, running, self._exchange.waited_s)
 
     def _served(self, sent_bytes: int) -> None:
         self._record.status, self._record.ending, self._record.bytes_out = 200, Ending.SERVED, sent_bytes

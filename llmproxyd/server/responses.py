@@ -1,7 +1,4 @@
-"""Stored responses: what a client of OpenAI's Responses may come back to, kept in memory for a while.
-
-Without keys every client of this daemon is the same owner.
-"""
+"""Stored responses: what a client of OpenAI's Responses may come back to, kept in memory for a while."""
 
 from __future__ import annotations
 
@@ -20,21 +17,29 @@ from llmproxyd.values.failure import ExchangeFailed, Failure
 from llmproxyd.values.request import Dialect, Document, Operation, Request
 from llmproxyd.values.stored import ResponseStore, StoredResponse
 
-OWNER = "local"
+LOCAL_OWNER = "local"
+"""Who asks where no keys are declared: every client of this daemon is the same owner then."""
+
 PATH = re.compile(r"/v1/responses/[^/?]{1,256}(?:/(?:cancel|input_items))?")
 _NO_STORE = {"Cache-Control": "no-store"}
 
 
 class ResponseKeeper:
-    """``clock``: monotonic seconds."""
+    """``clock``: monotonic seconds. ``owner_of`` says who makes a request."""
 
-    def __init__(self, store: ResponseStore, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        store: ResponseStore,
+        clock: Callable[[], float],
+        owner_of: Callable[[web.BaseRequest], str] = lambda _: LOCAL_OWNER,
+    ) -> None:
         self._store = store
         self._clock = clock
+        self._owner_of = owner_of
 
     # --- around an exchange -----------------------------------------------------------------------------------
 
-    def resume(self, request: Request) -> tuple[Request, str | None]:
+    def resume(self, request: Request, owner: str) -> tuple[Request, str | None]:
         """The request with the conversation it refers to, and that conversation's label. Raises ExchangeFailed."""
         if request.dialect is not Dialect.OPENAI_RESPONSES:
             return request, None
@@ -46,12 +51,12 @@ class ResponseKeeper:
                 labels.append(found.label)
             return found
 
-        resumed = stored.continue_conversation(request, OWNER, resolve)
+        resumed = stored.continue_conversation(request, owner, resolve)
         if isinstance(resumed, Failure):
             raise ExchangeFailed(resumed)
         return resumed, labels[-1]
 
-    def listener(self, request: Request, label: str) -> Callable[[bytes], None] | None:
+    def listener(self, request: Request, label: str, owner: str) -> Callable[[bytes], None] | None:
         """Shown every piece of the answer as the client gets it; keeps what the client wanted kept. None: nothing to keep."""
         if request.dialect is not Dialect.OPENAI_RESPONSES or request.operation is not Operation.CHAT:
             return None
@@ -61,12 +66,12 @@ class ResponseKeeper:
         def hear(piece: bytes) -> None:
             response = stored.final_response(piece) if request.stream else jsontext.decode(piece)
             if response is not None:
-                self._keep(request, response, label)
+                self._keep(request, response, label, owner)
 
         return hear
 
-    def _keep(self, request: Request, response: Document, label: str) -> None:
-        made = stored.new_stored(request, response, owner=OWNER, label=label)
+    def _keep(self, request: Request, response: Document, label: str, owner: str) -> None:
+        made = stored.new_stored(request, response, owner=owner, label=label)
         if made is not None:
             self._store.put(made, self._clock())
 
@@ -75,8 +80,8 @@ class ResponseKeeper:
     async def view(self, http: web.BaseRequest) -> Written:
         """GET and DELETE /v1/responses/{id}, POST …/cancel, GET …/input_items."""
         path, _, query = http.raw_path.partition("?")
-        place = stored.parse_path(path)
-        found = None if place is None else self._store.get(place[0], OWNER, self._clock())
+        place, owner = stored.parse_path(path), self._owner_of(http)
+        found = None if place is None else self._store.get(place[0], owner, self._clock())
         if place is None or found is None:
             return await self._refuse(http, stored.response_not_found(place[0] if place else path))
         try:
@@ -89,7 +94,7 @@ class ResponseKeeper:
 
     def _told(self, method: str, part: str, found: StoredResponse, query: str) -> bytes:
         if method == "DELETE" and not part:
-            self._store.delete(found.id, OWNER, self._clock())
+            self._store.delete(found.id, found.owner, self._clock())
             return stored.format_deleted(found.id)
         if method == "POST" and part == "cancel":
             raise ExchangeFailed(stored.refuse_cancel(found))

@@ -17,6 +17,7 @@ from llmproxyd.exchange.upstream import Upstream
 from llmproxyd.routing.estimate import estimate_tokens
 from llmproxyd.server.admission import Admission, allowed_hosts
 from llmproxyd.server.handler import Handler
+from llmproxyd.server.intake import Intake
 from llmproxyd.server.responses import ResponseKeeper
 from llmproxyd.server.web import Paths, View, Web, surface_views
 from llmproxyd.state.responses import ResponseMemory
@@ -85,7 +86,7 @@ async def open_door(
     records: list[ExchangeRecord] = []
     policy = FallbackPolicy(on=DEFAULT_FALLBACK_ON, **{"retry_max": 0, **(fallback or {})})
     names = [target("m", TargetKind.LIST, *deployments)]
-    handler = Handler(
+    intake = Intake(
         in_force=in_force(snapshot(*deployments, targets=names, fallback=policy)),
         registry=registry,
         upstream=upstream,
@@ -93,11 +94,10 @@ async def open_door(
         account=Account(registry, wall=time.time, sinks=(records.append,)),
         keeper=ResponseKeeper(ResponseMemory(), time.monotonic),
         new_prompt=lambda request, surface: RequestPrompt(request, surface, estimate_tokens),
-        max_body_bytes=MAX_BODY_BYTES,
         clock=time.monotonic,
         wall=time.time,
-        **patience,
     )
+    handler = Handler(intake, max_body_bytes=MAX_BODY_BYTES, **patience)
     async with listening({**surface_views(SURFACES, handler.serve), **(views or {})}) as (web, port):
         door = Door(web, registry, records, port)
         async with aiohttp.ClientSession(base_url=f"http://127.0.0.1:{port}") as door.session:
