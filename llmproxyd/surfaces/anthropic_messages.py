@@ -24,6 +24,7 @@ from llmproxyd.surfaces.anthropic_options import (
 )
 from llmproxyd.surfaces.anthropic_stream import new_encoder
 from llmproxyd.surfaces.anthropic_turns import parse_turns
+from llmproxyd.surfaces.effort import anthropic_effort
 from llmproxyd.surfaces.openai_fields import (
     decode_body,
     empty,
@@ -116,6 +117,7 @@ def _parse_envelope(headers: Headers, body: bytes, surface: Surface) -> Request:
         temperature=read_number(document, "temperature"),
         metadata={} if user is None else {"user_id": user},
         headers={name: headers[name] for name in FORWARDED_HEADERS if headers.get(name)},
+        effort=anthropic_effort(document),
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from llmproxyd.surfaces.effort import gemini_effort
 from llmproxyd.surfaces.gemini_answer import format_answer, new_array_encoder, new_encoder
 from llmproxyd.surfaces.gemini_chat import MAX_CHOICES, call_fields, parse_chat, parse_labels
 from llmproxyd.surfaces.gemini_contents import media_types
@@ -62,6 +63,7 @@ def _parse_generate(headers: Headers, body: bytes, target: str) -> Request:
         metadata=parse_labels(fields),
         # What the provider is asked for in turn, where bytes pass through.
         headers={"accept": _JSON} if stream and not place.sse else {},
+        effort=gemini_effort(config.get("thinkingConfig")),
     )
 
 

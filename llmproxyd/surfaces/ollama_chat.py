@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from llmproxyd.surfaces.effort import ollama_effort
 from llmproxyd.surfaces.ollama_answer import format_answer, format_failure, format_generated
 from llmproxyd.surfaces.ollama_fields import (
     own_fields,
@@ -109,6 +110,7 @@ def _envelope(surface: str, body: bytes, document: dict[str, Any], *, seen: bool
         needs=_find_needs(document, seen=seen),
         max_output_tokens=read_max_tokens(options),
         temperature=read_temperature(options),
+        effort=ollama_effort(document),
     )
 
 

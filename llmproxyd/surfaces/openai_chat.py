@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from llmproxyd.surfaces.effort import openai_effort
 from llmproxyd.surfaces.openai_answer import format_answer
 from llmproxyd.surfaces.openai_failure import format_failure
 from llmproxyd.surfaces.openai_fields import (
@@ -81,6 +82,7 @@ def parse_request(headers: Headers, body: bytes, target: str) -> Request:
         n=read_int(document, "n", low=1, high=128),
         metadata=read_metadata(document),
         wants_usage=wants_usage or not stream,
+        effort=openai_effort(document),
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from llmproxyd.surfaces.effort import responses_effort
 from llmproxyd.surfaces.openai_failure import format_failure
 from llmproxyd.surfaces.openai_fields import (
     decode_body,
@@ -150,6 +151,7 @@ def _parse_envelope(headers: Headers, body: bytes, surface: Surface) -> Request:
         temperature=read_number(document, "temperature"),
         metadata=read_metadata(document),
         headers={name: headers[name] for name in FORWARDED_HEADERS if name in headers},
+        effort=responses_effort(document),
     )
 
 
