@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
@@ -102,7 +102,7 @@ class Webhooks:
         """Send an event to every URL, soon. ``text``: one sentence for people."""
         if not self._hooks:
             return
-        body = format_notice(event, text)
+        body = jsontext.encode(notice_of(event, text))
         for hook in self._hooks.values():
             hook.offer(body)
 
@@ -217,19 +217,17 @@ def place_of(url: str) -> str:
     return str(URL(url).origin()) if URL(url).host else "(no host)"
 
 
-def format_notice(event: Event, text: str) -> bytes:
+def notice_of(event: Event, text: str) -> dict[str, Any]:
     """``{"id", "at", "kind", "subject", "facts", "text"}``; ``text`` alone is what chat programs show."""
     at = datetime.fromtimestamp(event.at_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return jsontext.encode(
-        {
-            "id": event.id,
-            "at": at,
-            "kind": event.kind,
-            "subject": event.subject,
-            "facts": dict(event.facts),
-            "text": text,
-        }
-    )
+    return {
+        "id": event.id,
+        "at": at,
+        "kind": event.kind,
+        "subject": event.subject,
+        "facts": dict(event.facts),
+        "text": text,
+    }
 
 
 def _open_pool(url: URL) -> Pool:

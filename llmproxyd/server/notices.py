@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from llmproxyd.state.events import Event
+from llmproxyd.state.events import LOST, Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,7 @@ NOTICES: Mapping[str, Notice] = {
     "config_rejected": Notice(
         "", True, "The files on disk are refused, generation {generation} stays in force: {problem}"
     ),
+    LOST: Notice("", False, "{count} events are not here any more: they came faster than they were read."),
     "webhook_failed": Notice("warning", False, "{subject} did not get its notice: {why}{times}."),
 }
 HEALTH_KINDS = frozenset(_BREAKERS)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from llmproxyd.exchange.webhooks import WAITING, Patience, Webhooks, format_notice, place_of
+from llmproxyd.exchange.webhooks import WAITING, Patience, Webhooks, place_of
 from llmproxyd.state.events import Event
 from tests.exchange.build import in_turn, until
 from tests.support.fake_provider import FakeProvider, Manner, answer, hang, reset, stream
@@ -270,4 +269,3 @@ def test_nobody_to_tell_costs_nothing() -> None:
     webhooks = Webhooks()
     webhooks.offer(OPENED, TEXT)
     assert not webhooks.results
-    assert json.loads(format_notice(OPENED, TEXT))["text"] == TEXT

@@ -335,7 +335,7 @@ def test_every_kind_has_a_sentence_in_one_line_whatever_is_known(kind: str) -> N
 
 
 def test_a_kind_that_is_not_in_the_table_is_told_by_its_name() -> None:
-    assert describe(Event("e-1", AT_S, "lost", "", {"count": 3})) == "lost"
+    assert describe(Event("e-1", AT_S, "new", "a/m", {"count": 3})) == "new a/m"
 
 
 async def test_on_a_running_loop_its_timers_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
