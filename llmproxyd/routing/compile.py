@@ -17,6 +17,7 @@ from llmproxyd.values.request import Capability, Operation, Overrides
 from llmproxyd.values.snapshot import (
     Deployment,
     FallbackPolicy,
+    HedgePolicy,
     RankBy,
     Rule,
     Snapshot,
@@ -53,8 +54,8 @@ class Option:
 @dataclass(frozen=True, slots=True, eq=False)
 class CompiledRule:
     """One rule. ``applies`` None: always. ``positions`` and ``preferred`` run beside the snapshot's deployments, empty
-    without ``prefer``; ``shares`` likewise for ``rank_by: weight``. ``fallback`` holds `off` as a policy of one attempt,
-    ``fallback_final`` says that no other rule may change it."""
+    without ``prefer``; ``shares`` likewise for ``rank_by: weight``. ``fallback`` holds `off` as a policy of one attempt.
+    The three ``…_final`` say that no other rule may change what this one turns off."""
 
     name: str
     stage: Stage
@@ -70,6 +71,11 @@ class CompiledRule:
     set: Overrides | None = None
     fallback: FallbackPolicy | None = None
     fallback_final: bool = False
+    hedge: HedgePolicy | None = None
+    hedge_off: bool = False
+    hedge_final: bool = False
+    continues: bool | None = None
+    continues_final: bool = False
     reject: str | None = None
 
 
@@ -104,11 +110,17 @@ class Shortlist:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Routes:
-    """A compiled snapshot. ``rules`` in stage order; ``label_rules`` are those of them that raise the label."""
+    """A compiled snapshot. ``rules`` in stage order; ``label_rules`` are those of them that raise the label.
+
+    ``everybody``: all deployments, for when those behind a name have failed. ``rules_on_overlap``: some rule says
+    something of hedging or of going on with a broken answer.
+    """
 
     snapshot: Snapshot
     shortlists: Mapping[str, Shortlist]
+    everybody: Shortlist
     rules: tuple[CompiledRule, ...]
+    rules_on_overlap: bool
     label_rules: tuple[CompiledRule, ...]
     label_ranks: Mapping[str, int]
     listed: tuple[str, ...]
@@ -128,11 +140,14 @@ def compile_routes(snapshot: Snapshot) -> Routes:
     options = {d.name: _option(i, d, snapshot) for i, d in enumerate(snapshot.deployments)}
     unusable = {name: _unusable(o.deployment) for name, o in options.items()}
     shortlists = {name: _shortlist(target, options, unusable) for name, target in _names(snapshot).items()}
+    everybody = Target("", TargetKind.SET, snapshot.deployments)
     rules = _compile_rules(snapshot)
     return Routes(
         snapshot=snapshot,
         shortlists=shortlists,
+        everybody=_shortlist(everybody, options, unusable),
         rules=rules,
+        rules_on_overlap=any(r.hedge or r.hedge_off or r.continues is not None for r in rules),
         label_rules=tuple(r for r in rules if r.label is not None),
         label_ranks={label: rank for rank, label in enumerate(snapshot.privacy.labels)},
         listed=tuple(name for name in snapshot.names if _is_served(shortlists[name])),
@@ -288,6 +303,11 @@ def _compile_rule(rule: Rule, snapshot: Snapshot, tasks: Sequence[str]) -> Compi
         set=rule.set,
         fallback=off if rule.fallback_off else rule.fallback,
         fallback_final=rule.fallback_off and rule.stage is Stage.PRIVACY,
+        hedge=rule.hedge,
+        hedge_off=rule.hedge_off,
+        hedge_final=rule.hedge_off and rule.stage is Stage.PRIVACY,
+        continues=rule.continues,
+        continues_final=rule.continues is False and rule.stage is Stage.PRIVACY,
         reject=rule.reject,
     )
 

@@ -7,9 +7,11 @@ Every step does only what some rule, or some limit that could matter, asks for.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 
 from llmproxyd.routing import cost, performance
+from llmproxyd.routing.availability import rank_by_availability, rank_by_reliability
 from llmproxyd.routing.compile import CompiledRule, Field, Option, Routes, Shortlist
 from llmproxyd.routing.match import Facts
 from llmproxyd.routing.privacy import (
@@ -24,7 +26,7 @@ from llmproxyd.routing.privacy import (
 from llmproxyd.values.failure import Failure, FailureKind
 from llmproxyd.values.plan import Candidate, Plan, Question, Readings, Verdict
 from llmproxyd.values.request import NO_OVERRIDES, Operation, Overrides
-from llmproxyd.values.snapshot import FallbackPolicy
+from llmproxyd.values.snapshot import FallbackPolicy, TargetKind
 
 WINDOW_TOLERANCE = 1.25
 """The token estimate may be this far above the truth: a request is dropped as too long only beyond it. One that is let
@@ -45,10 +47,16 @@ def decide(question: Question, routes: Routes, readings: Readings) -> Plan:
     Returns a Plan with ``candidates``, or with ``failure``: not_found, bad_request, rejected, privacy_no_route or
     no_candidate. Raises nothing for whatever a client may send.
     """
-    facts = default_facts(question, routes)
     shortlist = routes.shortlists.get(question.model)
     if shortlist is None:
+        facts = default_facts(question, routes)
         return _refused(_unknown_name(question.model, routes), facts, routes, None)
+    return decide_among(shortlist, question, routes, readings)
+
+
+def decide_among(shortlist: Shortlist, question: Question, routes: Routes, readings: Readings) -> Plan:
+    """The same for given competitors, whatever name was asked for. Every rule, gate and clearance applies."""
+    facts = default_facts(question, routes)
     failure = claim_label(facts, routes)
     if failure is not None:
         return _refused(failure, facts, routes, shortlist)
@@ -67,17 +75,21 @@ def decide(question: Question, routes: Routes, readings: Readings) -> Plan:
     if not options:
         failure = _nothing_left(question, shortlist, dropped, facts, sources)
         return _refused(failure, facts, routes, shortlist, sources, matched, dropped)
+    fallback, continues = _fallback(matched, routes), False
+    if routes.rules_on_overlap:
+        fallback, continues = _hedged(fallback, matched), _continues(matched)
     return Plan(
         target=shortlist.target,
         candidates=_ranked(options, matched, shortlist, question, readings),
         dropped=tuple(dropped),
-        fallback=_fallback(matched, routes),
+        fallback=fallback,
         label=facts.label,
         label_rank=facts.label_rank,
         label_sources=sources,
         overrides=_overrides(matched),
         rules=tuple([rule.name for rule in matched]),
         seed=question.seed,
+        continues=continues,
     )
 
 
@@ -189,6 +201,23 @@ def _fallback(matched: Sequence[CompiledRule], routes: Routes) -> FallbackPolicy
     return first or routes.snapshot.fallback
 
 
+def _hedged(policy: FallbackPolicy, matched: Sequence[CompiledRule]) -> FallbackPolicy:
+    """The policy with the first matching rule's word on hedging, unless the privacy stage turned it off: that is final."""
+    speaking = [rule for rule in matched if rule.hedge is not None or rule.hedge_off]
+    if not speaking:
+        return policy
+    final = any(rule.hedge_final for rule in speaking)
+    return replace(policy, hedge=None if final else speaking[0].hedge)
+
+
+def _continues(matched: Sequence[CompiledRule]) -> bool:
+    """The first matching rule's word, unless the privacy stage said no: that is final. Nobody's word: no."""
+    speaking = [rule for rule in matched if rule.continues is not None]
+    if not speaking or any(rule.continues_final for rule in speaking):
+        return False
+    return speaking[0].continues is True
+
+
 # --- ranks ------------------------------------------------------------------------------------------------------
 
 
@@ -199,11 +228,16 @@ def _ranked(
     question: Question,
     readings: Readings,
 ) -> tuple[Candidate, ...]:
-    """The candidates in the order they will be tried. One alone needs no rank."""
-    if len(options) == 1:
+    """The candidates in the order they will be tried. One alone needs no rank, unless there is something to say."""
+    all_well = readings.all_well
+    if len(options) == 1 and all_well:
         return (Candidate(options[0].deployment),)
     columns: list[Sequence[float]] = []
     said: list[Sequence[Verdict]] = []
+    if not all_well:
+        available, verdicts = rank_by_availability(options, question, readings)
+        columns.append(available)
+        said.append(verdicts)
     if shortlist.shares:
         places = performance.order_by_shares(options, shortlist.shares, question)
         columns.append(places)
@@ -218,6 +252,11 @@ def _ranked(
             ranks, verdicts = _RANKERS[rule.rank_by](rule, options, question, readings, columns)
             columns.append(ranks)
             said.append(verdicts)
+    if not all_well and not _in_operators_order(shortlist):
+        reliable = rank_by_reliability(options, readings)
+        if reliable is not None:
+            columns.append(reliable[0])
+            said.append(reliable[1])
     ranked: list[tuple[tuple[float | str, ...], int]] = [
         ((*(column[i] for column in columns), *option.tie), i) for i, option in enumerate(options)
     ]
@@ -228,6 +267,10 @@ def _ranked(
             for rank, i in ranked
         ]
     )
+
+
+def _in_operators_order(shortlist: Shortlist) -> bool:
+    return bool(shortlist.shares) or shortlist.target.kind is TargetKind.LIST
 
 
 # --- when there is no way ---------------------------------------------------------------------------------------

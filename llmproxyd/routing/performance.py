@@ -95,16 +95,23 @@ def order_by_shares(
 
 def drawn_for(question: Question) -> bytes:
     """What a draw is repeatable for: the conversation, or this one request where there is none."""
-    return question.prompt.conversation or question.turn.to_bytes(16, "big", signed=True)
+    return question.prompt.conversation or turn_of(question)
+
+
+def turn_of(question: Question) -> bytes:
+    """What a draw is repeatable for that every request makes anew."""
+    return question.turn.to_bytes(16, "big", signed=True)
 
 
 def draw(conversation: bytes, salt: bytes, share: float) -> float:
     """An exponential variate with rate ``share``, the same for the same conversation and salt; inf for no share."""
-    if share <= 0:
-        return inf
-    digest = blake2b(conversation, digest_size=8, key=salt).digest()
-    uniform = (int.from_bytes(digest, "big") + 1) / 2**64
-    return -log(uniform) / share
+    return inf if share <= 0 else -log(uniform(conversation, salt)) / share
+
+
+def uniform(drawn_for: bytes, salt: bytes) -> float:
+    """A number in (0, 1], the same for the same two."""
+    digest = blake2b(drawn_for, digest_size=8, key=salt).digest()
+    return (int.from_bytes(digest, "big") + 1) / 2**64
 
 
 RANKERS: Mapping[RankBy, Ranker] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from llmproxyd.values.request import Capability, Operation, Overrides
 from llmproxyd.values.snapshot import (
     DEFAULT_FALLBACK_ON,
     FallbackPolicy,
+    HedgePolicy,
     Matches,
     Not,
     OneOf,
@@ -142,6 +144,44 @@ class TestSemantics2Rules:
     def test_without_a_rule_the_files_policy_stands(self) -> None:
         policy = FallbackPolicy(on=DEFAULT_FALLBACK_ON, attempts=9)
         assert ask(snapshot(A, fallback=policy)).fallback == policy
+
+    def test_the_first_rule_that_speaks_of_hedging_replaces_the_policys_word(self) -> None:
+        own, first, second = (HedgePolicy(after_s=n) for n in (1.0, 2.0, 3.0))
+        policy = FallbackPolicy(on=DEFAULT_FALLBACK_ON, attempts=5, hedge=own)
+
+        def hedge_of(*rules: Rule) -> HedgePolicy | None:
+            plan = ask(snapshot(A, rules=rules, fallback=policy))
+            assert replace(plan.fallback, hedge=own) == policy
+            return plan.fallback.hedge
+
+        assert hedge_of() == own
+        assert hedge_of(cost("none"), cost("one", hedge=first), cost("two", hedge=second)) == first
+        assert hedge_of(cost("off", hedge_off=True), cost("on", hedge=first)) is None
+        assert hedge_of(cost("on", hedge=first), performance("off", hedge_off=True)) == first
+
+    def test_hedging_turned_off_by_the_privacy_stage_is_final(self) -> None:
+        rules = [privacy("on", hedge=HedgePolicy()), privacy("off", hedge_off=True)]
+        assert ask(snapshot(A, rules=rules)).fallback.hedge is None
+
+    def test_hedging_goes_with_the_policy_of_the_rule_that_replaced_it(self) -> None:
+        policy = FallbackPolicy(on=DEFAULT_FALLBACK_ON, attempts=5)
+        plan = ask(snapshot(A, rules=[cost(fallback=policy), performance(hedge=HedgePolicy(after_s=2.0))]))
+        assert plan.fallback == replace(policy, hedge=HedgePolicy(after_s=2.0))
+
+    @pytest.mark.parametrize(
+        ("rules", "expected"),
+        [
+            ([], False),
+            ([cost("yes", continues=True), performance("no", continues=False)], True),
+            ([cost("no", continues=False), performance("yes", continues=True)], False),
+            ([privacy("yes", continues=True), privacy("no", continues=False)], False),
+            ([privacy("yes", continues=True), cost("no", continues=False)], True),
+        ],
+    )
+    def test_the_first_rule_says_whether_a_broken_answer_goes_on_unless_privacy_forbids_it(
+        self, rules: list[Rule], expected: bool
+    ) -> None:
+        assert ask(snapshot(A, rules=rules)).continues is expected
 
     @pytest.mark.parametrize("stage", [privacy, cost, performance])
     def test_reject_of_any_stage_ends_it_with_the_rules_name_and_message(self, stage: Any) -> None:
