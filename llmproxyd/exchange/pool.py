@@ -19,6 +19,7 @@ from aiohttp.streams import StreamReader
 from yarl import URL
 
 from llmproxyd import __version__
+from llmproxyd.exchange.resolver import Resolver
 from llmproxyd.values.contracts import Call
 
 _READ_BYTES = 64 * 1024
@@ -34,19 +35,30 @@ class Pool:
     """``in_use`` and ``retired`` are its owner's: how many exchanges hold it, and whether it is to go after them."""
 
     def __init__(
-        self, base_url: str, *, tls: ssl.SSLContext | None, connect_timeout_s: float, idle_s: float
+        self,
+        base_url: str,
+        *,
+        tls: ssl.SSLContext | None,
+        resolver: Resolver,
+        connect_timeout_s: float,
+        idle_s: float,
     ) -> None:
         self._connector = aiohttp.TCPConnector(
             limit=0,
             ssl=tls or True,
-            ttl_dns_cache=30,
+            resolver=resolver,
+            use_dns_cache=False,  # the resolver remembers, and for longer where it must
             keepalive_timeout=idle_s,
             happy_eyeballs_delay=0.25,
         )
         # What the connector has to know of a request is where it goes, and that is the same for all.
         self._loop = asyncio.get_running_loop()
         self._where = aiohttp.ClientRequest("GET", URL(base_url), loop=self._loop)
-        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout_s)
+        self._resolver = resolver
+        # ``connect`` bounds look-up, connection and TLS together, however many addresses there are.
+        self._timeout = aiohttp.ClientTimeout(
+            total=None, connect=connect_timeout_s, sock_connect=connect_timeout_s
+        )
         self._targets: dict[tuple[str, str], str] = {}
         self._answers: dict[ResponseHandler, StreamReader | None] = {}  # until the connection is closed
         self.in_use = 0
@@ -68,7 +80,12 @@ class Pool:
         return await self._ask(await self._connect(), request)
 
     async def _connect(self) -> Connection:
-        return await self._connector.connect(self._where, [], self._timeout)
+        try:
+            return await self._connector.connect(self._where, [], self._timeout)
+        except (aiohttp.ClientConnectorError, TimeoutError) as error:
+            if not isinstance(error, aiohttp.ClientConnectorDNSError):
+                self._resolver.doubt(self._where.url.raw_host or "")
+            raise
 
     async def _ask(
         self, connection: Connection, request: bytes

@@ -1,4 +1,4 @@
-"""The one door to providers: pooled HTTP clients, and every transport exception turned into a Failure.
+"""The one door to providers: pooled HTTP clients, and every transport exception raised as the Failure it is.
 
 It tries once. Whether another try is worth it is `routing.fallback`'s to say. A pool belongs to a provider's identity
 (name, endpoint, dialect), so that a reload which leaves that alone leaves its connections alone.
@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
-import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 import aiohttp
+from aiohttp.abc import AbstractResolver
 from aiohttp.connector import Connection
-from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawResponseMessage
 from aiohttp.streams import StreamReader
 
 from llmproxyd.adapters.mock import mock_answer
 from llmproxyd.exchange.pool import Pool
+from llmproxyd.exchange.resolver import NameTable, Resolver
+from llmproxyd.exchange.wire_faults import WIRE_ERRORS, cut, too_long, unreachable
 from llmproxyd.values.contracts import Call
 from llmproxyd.values.failure import Failure, FailureKind
 from llmproxyd.values.snapshot import Deployment, Mock, Provider, Snapshot, Zone
@@ -35,6 +35,8 @@ MAX_ERROR_BYTES = 256 * 1024
 # servers (uvicorn) wait 5 s, the big providers at least a minute.
 _IDLE_S = {Zone.LOCAL: 4.0, Zone.PRIVATE: 20.0, Zone.EXTERNAL: 30.0}
 
+# Of the time for connecting. The rest is for the connection; and a look-up that hangs is named as what it is.
+_LOOK_UP_SHARE = 0.8
 
 _PoolKey: TypeAlias = tuple[str, float]
 
@@ -93,7 +95,7 @@ class _HttpReply:
         try:
             return await self._payload.readany()
         except (aiohttp.ClientError, OSError) as error:
-            raise AttemptFailed(_cut(error, self._provider)) from None
+            raise AttemptFailed(cut(error, self._provider)) from None
 
     async def read_all(self, limit_bytes: int) -> bytes:
         first = await self.read()
@@ -103,7 +105,7 @@ class _HttpReply:
         while data := await self.read():
             size += len(data)
             if size > limit_bytes:
-                raise AttemptFailed(_too_long(self._provider, limit_bytes))
+                raise AttemptFailed(too_long(self._provider, limit_bytes))
             pieces.append(data)
         return b"".join(pieces)
 
@@ -123,13 +125,22 @@ class _HttpReply:
 
 
 class Upstream:
-    """Owns the pools; made and closed by the daemon."""
+    """Owns the pools; made and closed by the daemon. ``lookup`` asks for addresses, ``tls`` says whom to trust; None:
+    the system's."""
 
-    def __init__(self, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+    def __init__(
+        self,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        lookup: AbstractResolver | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._pools: dict[_PoolKey, Pool] = {}
+        self._lookup = lookup
+        self._names: NameTable | None = None
         self._wanted: frozenset[_PoolKey] | None = None
         self._closing: set[asyncio.Future[None]] = set()
-        self._ssl: ssl.SSLContext | None = None
+        self._ssl = tls
         self._sleep = sleep
         self._mock_calls: dict[str, itertools.count[int]] = {}
 
@@ -169,6 +180,9 @@ class Upstream:
         for pool in pools:
             await pool.close()
         await asyncio.gather(*self._closing)
+        if self._names is not None:
+            await self._names.close()
+            self._names = None
 
     # --- http -----------------------------------------------------------------------------------------------
 
@@ -180,18 +194,22 @@ class Upstream:
             connection, message, payload = await pool.exchange(call)
         except BaseException as error:
             self._left(key, pool)
-            if isinstance(error, (aiohttp.ClientError, HttpProcessingError, OSError, ValueError)):
-                raise AttemptFailed(_unreachable(error, provider)) from None
+            if isinstance(error, WIRE_ERRORS):
+                raise AttemptFailed(unreachable(error, provider)) from None
             raise
         return _HttpReply(connection, message, payload, provider, lambda: self._left(key, pool))
 
     def _open(self, key: _PoolKey, provider: Provider) -> Pool:
         if self._ssl is None and provider.base_url.startswith("https:"):
             self._ssl = ssl.create_default_context()
+        if self._names is None:
+            self._names = NameTable(self._lookup or aiohttp.ThreadedResolver())
+        connect_s = provider.timeouts.connect_s
         pool = self._pools[key] = Pool(
             provider.base_url,
             tls=self._ssl,
-            connect_timeout_s=provider.timeouts.connect_s,
+            resolver=Resolver(self._names, patience_s=connect_s * _LOOK_UP_SHARE),
+            connect_timeout_s=connect_s,
             idle_s=_IDLE_S[provider.zone],
         )
         # A request keeps the snapshot it was admitted with, and may need a pool that the reload has retired.
@@ -260,55 +278,3 @@ class _MockReply:
 
 def _pool_key(provider: Provider) -> _PoolKey:
     return provider.identity, provider.timeouts.connect_s
-
-
-# --- what a transport exception means ---------------------------------------------------------------------------
-
-
-def _unreachable(error: BaseException, provider: Provider) -> Failure:
-    """No usable head came back: refused, not found, reset, no TLS, or connecting took too long."""
-    if isinstance(error, (aiohttp.ConnectionTimeoutError, asyncio.TimeoutError)):
-        return Failure(
-            FailureKind.TIMEOUT,
-            f"{provider.name} did not accept a connection in time",
-            detail=f"no connection within {provider.timeouts.connect_s:g} s",
-            code="connect_timeout",
-        )
-    if isinstance(error, (aiohttp.ClientPayloadError, HttpProcessingError)):
-        return _cut(error, provider)
-    return Failure(
-        FailureKind.UNREACHABLE,
-        f"{provider.name} cannot be reached",
-        detail=_describe(error),
-    )
-
-
-def _cut(error: BaseException, provider: Provider) -> Failure:
-    """The answer broke off, or is no HTTP."""
-    return Failure(
-        FailureKind.BAD_ANSWER,
-        f"the answer of {provider.name} broke off",
-        detail=_describe(error),
-    )
-
-
-def _too_long(provider: Provider, limit_bytes: int) -> Failure:
-    return Failure(
-        FailureKind.BAD_ANSWER,
-        f"the answer of {provider.name} is too long",
-        detail=f"more than {limit_bytes} bytes",
-    )
-
-
-def _describe(error: BaseException) -> str:
-    """For the operator's log: the kind of error and its reason, without the request."""
-    cause: BaseException = error
-    if isinstance(error, aiohttp.ClientConnectorError):
-        cause = error.os_error
-    if isinstance(cause, socket.gaierror):
-        return f"name resolution failed: {cause.strerror}"
-    if isinstance(cause, ConnectionError) and cause.errno:
-        return f"{type(error).__name__}: {os.strerror(cause.errno)}"  # asyncio's own text is but an address
-    if isinstance(cause, OSError) and cause.strerror:
-        return f"{type(error).__name__}: {cause.strerror}"
-    return f"{type(error).__name__}: {cause}"[:300]

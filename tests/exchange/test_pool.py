@@ -10,6 +10,7 @@ import pytest
 
 from llmproxyd.exchange import pool as pool_module
 from llmproxyd.exchange.pool import Pool
+from llmproxyd.exchange.resolver import NameTable, Resolver
 from llmproxyd.values.contracts import Call
 from tests.exchange.build import in_turn, post, provider_at, raw, until
 from tests.support.fake_provider import Exchange as Wire
@@ -18,10 +19,13 @@ from tests.support.fake_provider import FakeProvider, Manner, answer, hang, rese
 
 @pytest.fixture
 async def pool(first: FakeProvider) -> AsyncIterator[Pool]:
-    made = Pool(first.url, tls=None, connect_timeout_s=2.0, idle_s=30.0)
+    names = NameTable(aiohttp.ThreadedResolver())
+    resolver = Resolver(names, patience_s=2.0)
+    made = Pool(first.url, tls=None, resolver=resolver, connect_timeout_s=2.0, idle_s=30.0)
     first.manner = answer(body=b"fine")
     yield made
     await made.close()
+    await names.close()
 
 
 async def ask(pool: Pool, call: Call) -> tuple[int, bytes]:
