@@ -25,6 +25,7 @@ from yarl import URL
 from llmproxyd import jsontext
 from llmproxyd.adapters.waiting import find_retry_after_s
 from llmproxyd.exchange.pool import Pool
+from llmproxyd.exchange.resolver import NameTable, Resolver
 from llmproxyd.logs import get_logger
 from llmproxyd.state.events import Event
 from llmproxyd.values.contracts import Call, Headers
@@ -131,6 +132,7 @@ class _Hook:
         self._jitter = jitter
         self._note = note
         self._waiting: deque[bytes] = deque()
+        self._names = NameTable(aiohttp.ThreadedResolver())
         self._pool: Pool | None = None
         self._more = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -155,6 +157,7 @@ class _Hook:
             self._waiting.clear()
         if self._pool is not None:
             await self._pool.close()
+        await self._names.close()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -200,7 +203,7 @@ class _Hook:
             return _Refusal(_describe(error))
 
     async def _post(self, body: bytes) -> _Refusal | None:
-        pool = self._pool = self._pool or _open_pool(self._url)
+        pool = self._pool = self._pool or _open_pool(self._url, self._names)
         connection, head, payload = await pool.exchange(_call(self._url, body))
         try:
             await _read_away(payload)
@@ -230,9 +233,14 @@ def notice_of(event: Event, text: str) -> dict[str, Any]:
     }
 
 
-def _open_pool(url: URL) -> Pool:
-    tls = ssl.create_default_context() if url.scheme == "https" else None
-    return Pool(str(url.origin()), tls=tls, connect_timeout_s=_CONNECT_S, idle_s=_IDLE_S)
+def _open_pool(url: URL, names: NameTable) -> Pool:
+    return Pool(
+        str(url.origin()),
+        tls=ssl.create_default_context() if url.scheme == "https" else None,
+        resolver=Resolver(names, patience_s=_CONNECT_S),
+        connect_timeout_s=_CONNECT_S,
+        idle_s=_IDLE_S,
+    )
 
 
 def _call(url: URL, body: bytes) -> Call:
