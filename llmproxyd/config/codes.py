@@ -376,6 +376,41 @@ _ALL: Final = (
         """,
     ),
     _code(
+        "LP209",
+        "unknown tenant",
+        """A condition asks for a tenant that `tenants` does not declare, so it could never hold: a slip in a privacy rule
+        would silently switch the rule off.""",
+        """
+        tenants:
+          acme: {keys: ["sha256:5ca24005b740717ba4f3f6bc48a230700e68c2a4b11ecedb96f169f4efaf1f21"]}
+        pipeline:
+          privacy:
+            - {name: acme stays home, when: {tenant: akme}, require: {zone: [local]}}
+        """,
+        """
+        tenants:
+          acme: {keys: ["sha256:5ca24005b740717ba4f3f6bc48a230700e68c2a4b11ecedb96f169f4efaf1f21"]}
+        pipeline:
+          privacy:
+            - {name: acme stays home, when: {tenant: acme}, require: {zone: [local]}}
+        """,
+    ),
+    _code(
+        "LP210",
+        "a webhook that cannot be called, or not safely",
+        """A webhook is an https address without user and password. Plain http would show the alert, and often the token in
+        the address, to everybody on the way, so it is for this machine alone. An address that holds a token is best kept
+        outside the file.""",
+        """
+        alerts:
+          webhooks: ["http://hooks.example.net/llm"]
+        """,
+        """
+        alerts:
+          webhooks: ["https://hooks.example.net/llm", "${env:ALERT_WEBHOOK}"]
+        """,
+    ),
+    _code(
         "LP302",
         "invalid regular expression",
         """Patterns are RE2: they run in linear time on any text, and therefore know no look-around and no
@@ -401,6 +436,29 @@ _ALL: Final = (
         pipeline:
           cost:
             - {name: cheap, when: {tokens_in: {lt: 4000}}, rank_by: price}
+        """,
+    ),
+    _code(
+        "LP304",
+        "a limit smaller than one request",
+        """The provider may use fewer tokens in a minute than one of its models takes in a single request. A request that
+        long would wait for a minute with enough room, and none has: it fails, or goes elsewhere. Told as a warning,
+        since shorter requests pass.""",
+        """
+        providers:
+          lab:
+            preset: openai-compatible
+            endpoint: "http://10.0.0.7:8000/v1"
+            limits: {tokens_per_minute: 20_000}
+            models: [{id: qwen3-32b, context_window: 32_768}]
+        """,
+        """
+        providers:
+          lab:
+            preset: openai-compatible
+            endpoint: "http://10.0.0.7:8000/v1"
+            limits: {tokens_per_minute: 20_000}
+            models: [{id: qwen3-32b, context_window: 16_384}]
         """,
     ),
     _code(
@@ -478,6 +536,70 @@ _ALL: Final = (
         """,
         """
         $ chmod 0640 /etc/llmproxyd/providers.yaml
+        """,
+    ),
+    _code(
+        "LP604",
+        "a provider's key is given twice",
+        """A provider has either `api_key`, or `api_keys` where the next key takes over when one is refused. With both,
+        nobody could say which comes first; and a key that is listed twice would be refused twice.""",
+        """
+        providers:
+          openai:
+            api_key: ${cred:openai}
+            api_keys: ["${cred:openai-new}"]
+        """,
+        """
+        providers:
+          openai:
+            api_keys: ["${cred:openai-new}", "${cred:openai}"]
+        """,
+    ),
+    _code(
+        "LP605",
+        "a provider's key that is not used any more",
+        """Its `until` has come: the first day, in UTC, on which the key is left out. The other keys are used; without
+        another one the provider is not configured. Days are compared when the files are read.""",
+        """
+        providers:
+          openai:
+            api_keys: [{ref: "${cred:openai-new}"}, {ref: "${cred:openai-old}", until: 2020-01-31}]
+        """,
+        """
+        providers:
+          openai:
+            api_keys: ["${cred:openai-new}"]
+        """,
+    ),
+    _code(
+        "LP606",
+        "not the hash of a client's key",
+        """`keys` of a tenant hold the SHA-256 of each key, so that nobody who reads the file can use one. Clients send the
+        key itself. Make the hash with `printf %s KEY | sha256sum`: `echo` would add a line break, and give another
+        hash.""",
+        """
+        tenants:
+          acme: {keys: [<the key itself>]}
+        """,
+        """
+        tenants:
+          acme: {keys: ["sha256:5ca24005b740717ba4f3f6bc48a230700e68c2a4b11ecedb96f169f4efaf1f21"]}
+        """,
+    ),
+    _code(
+        "LP607",
+        "a client's key is listed twice",
+        """Who asks is known by the key alone. A key of two tenants would let each use what the other may, and nobody could
+        say whose request it was.""",
+        """
+        tenants:
+          acme: {keys: ["sha256:5ca24005b740717ba4f3f6bc48a230700e68c2a4b11ecedb96f169f4efaf1f21"]}
+          globex: {keys: ["sha256:5ca24005b740717ba4f3f6bc48a230700e68c2a4b11ecedb96f169f4efaf1f21"]}
+        """,
+        """
+        tenants:
+          acme: {keys: ["sha256:5ca24005b740717ba4f3f6bc48a230700e68c2a4b11ecedb96f169f4efaf1f21"]}
+          globex: {keys: ["sha256:2c70e12b7a0646f92279f427c7b38e7334d8e5389cff167a1dc30e73f826b683"]}
         """,
     ),
     _code(

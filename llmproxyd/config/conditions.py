@@ -5,14 +5,14 @@ A list is *one of*; for ``has``, *all of*. ``absent`` means that the request doe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any, Final, TypeAlias
 from zoneinfo import ZoneInfo, available_timezones
 
 import re2
 
-from llmproxyd.config.findings import Findings, did_you_mean
+from llmproxyd.config.findings import Findings, did_you_mean, list_names
 from llmproxyd.config.places import Path
 from llmproxyd.config.privacy import tell_unknown_label
 from llmproxyd.config.suggest import closest
@@ -41,11 +41,13 @@ Reader: TypeAlias = Callable[["ConditionReader", str, Any, Path], Condition]
 
 
 class ConditionReader:
-    """Reads conditions that passed the schema; what is left to find wrong goes to ``findings``."""
+    """Reads conditions that passed the schema; what is left to find wrong goes to ``findings``. ``tenants``: the names
+    that are declared."""
 
-    def __init__(self, findings: Findings, privacy: Privacy) -> None:
+    def __init__(self, findings: Findings, privacy: Privacy, tenants: Collection[str] = ()) -> None:
         self._findings = findings
         self._privacy = privacy
+        self._tenants = tenants
 
     def read(self, when: Mapping[str, Any] | None, path: Path) -> Condition | None:
         """The condition at ``path``; None if it holds always."""
@@ -56,6 +58,16 @@ class ConditionReader:
 
     def texts(self, fact: str, value: Any, path: Path) -> Condition:
         return _texts(fact, value)
+
+    def tenant(self, fact: str, value: Any, path: Path) -> Condition:
+        """Names of tenants are ours, so a slip is told (LP209)."""
+        condition = _texts(fact, value)
+        inner = (*path, "any") if isinstance(value, dict) else path
+        for index, name in enumerate(condition.values if isinstance(condition, OneOf) else ()):
+            if name not in self._tenants:
+                at = inner if isinstance(value, str) else (*inner, index)
+                self._tell_unknown_tenant(str(name), at)
+        return condition
 
     def keyed(self, fact: str, value: Any, path: Path) -> Condition:
         """``header`` and ``metadata``: a mapping of names to values. Names of headers know no capitals."""
@@ -128,6 +140,16 @@ class ConditionReader:
             tell_unknown_label(self._findings, path, label, self._privacy)
         return float(rank or 0)
 
+    def _tell_unknown_tenant(self, name: str, path: Path) -> None:
+        self._findings.error(
+            "LP209",
+            path,
+            f"unknown tenant `{name}`",
+            did_you_mean(closest(name, self._tenants)),
+            f"declared tenants: {list_names(self._tenants)}",
+            label="not among `tenants`",
+        )
+
     def _number(self, value: Any, path: Path) -> float:
         try:
             return float(parse_count(value)) if isinstance(value, str) else float(value)
@@ -160,6 +182,7 @@ READERS: Final[Mapping[str, Reader]] = {
     "model": ConditionReader.texts,
     "surface": ConditionReader.words,
     "operation": ConditionReader.words,
+    "tenant": ConditionReader.tenant,
     "project": ConditionReader.texts,
     "user": ConditionReader.texts,
     "task": ConditionReader.texts,

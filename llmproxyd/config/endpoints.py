@@ -27,7 +27,7 @@ def parse_endpoint(endpoint: str, preset: Preset, api_version: str | None) -> st
 def default_zone(base_url: str) -> Zone:
     """``local`` for loopback addresses and the built-in provider, else ``external``. Names are never resolved."""
     parts = urlsplit(base_url)
-    return Zone.LOCAL if parts.scheme == "mock" or _is_loopback(parts.hostname or "") else Zone.EXTERNAL
+    return Zone.LOCAL if parts.scheme == "mock" or is_loopback(parts.hostname or "") else Zone.EXTERNAL
 
 
 def is_date(api_version: str | None) -> bool:
@@ -64,7 +64,8 @@ def _path(path: str, preset: Preset, api_version: str | None) -> str:
     return path or preset.path
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host of a URL is this machine, by its address or a name that always means it."""
     name = host.rstrip(".")
     if name == "localhost" or name.endswith(".localhost"):
         return True

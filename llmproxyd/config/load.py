@@ -11,23 +11,28 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from llmproxyd.config.alerts import build_webhooks
 from llmproxyd.config.catalogue import catalogue_date
 from llmproxyd.config.document import Document, merge_documents, parse_document
 from llmproxyd.config.files import PROVIDERS, ROUTING, Files, SourceFile, find_config_dir, read_files
 from llmproxyd.config.findings import Findings, list_names
+from llmproxyd.config.limits import warn_of_narrow_limits
 from llmproxyd.config.names import Index, NameReader, build_names
 from llmproxyd.config.places import Path as DocumentPath
+from llmproxyd.config.policy import build_fallback
 from llmproxyd.config.presets import PRESETS
 from llmproxyd.config.privacy import build_privacy
 from llmproxyd.config.problem import Problem, Severity, Span, cap_problems, has_errors
 from llmproxyd.config.providers import Built, build_providers
 from llmproxyd.config.references import Resolved, resolve_references
-from llmproxyd.config.routes import RuleReader, build_fallback, build_rules, warn_of_missing_prices
+from llmproxyd.config.routes import RuleReader, build_rules, warn_of_missing_prices
 from llmproxyd.config.schema import SchemaName, validate
 from llmproxyd.config.soundness import outside, sound_part
+from llmproxyd.config.tenants import build_tenants
 from llmproxyd.values.contracts import Listed
 from llmproxyd.values.secret import Secret
 from llmproxyd.values.snapshot import Provider, Snapshot
@@ -56,9 +61,10 @@ def load(
     *,
     environ: Mapping[str, str],
     discovered: Mapping[str, tuple[Listed, ...]] = _NOTHING_DISCOVERED,
+    today: date | None = None,
 ) -> Loaded:
     """Read and compile the files in ``config_dir``. Raises nothing that an operator could cause."""
-    return compile_files(read_files(config_dir), environ=environ, discovered=discovered)
+    return compile_files(read_files(config_dir), environ=environ, discovered=discovered, today=today)
 
 
 def compile_files(
@@ -66,19 +72,22 @@ def compile_files(
     *,
     environ: Mapping[str, str],
     discovered: Mapping[str, tuple[Listed, ...]] = _NOTHING_DISCOVERED,
+    today: date | None = None,
 ) -> Loaded:
-    """Files -> Loaded. ``discovered``: provider -> the models its server listed. Reads what references name."""
+    """Files -> Loaded. ``discovered``: provider -> the models its server listed. ``today``: the day (UTC) on which keys
+    may have expired, by default this one. Reads what references name."""
     problems = list(files.problems)
     providers = _read_document(files.providers, PROVIDERS, environ, files.config_dir, problems)
     routing = _read_document(files.routing, ROUTING, environ, files.config_dir, problems)
     documents = [document for document in (providers, routing) if document is not None]
     files = _with_references(files, documents)
+    surroundings = _Surroundings(environ, discovered, today or datetime.now(UTC).date())
     snapshot = None
     if providers is not None and routing is not None:
         if has_errors(problems):
-            problems += _more_problems(files, providers, routing, environ, discovered)
+            problems += _more_problems(files, providers, routing, surroundings)
         else:
-            snapshot = _Compiler(files, providers, routing, environ, discovered, problems).snapshot()
+            snapshot = _Compiler(files, providers, routing, surroundings, problems).snapshot()
     for document in documents:
         problems = [document.scrub(problem) for problem in problems]
     return Loaded(snapshot, tuple(cap_problems(list(dict.fromkeys(problems)))), files)
@@ -88,8 +97,7 @@ def _more_problems(
     files: Files,
     providers: Resolved,
     routing: Resolved,
-    environ: Mapping[str, str],
-    discovered: Mapping[str, tuple[Listed, ...]],
+    surroundings: _Surroundings,
 ) -> list[Problem]:
     """What is wrong with the meaning of those parts whose shape is right: all errors are told at once."""
     declared, routes = sound_part(providers.document, PROVIDERS), sound_part(routing.document, ROUTING)
@@ -100,8 +108,7 @@ def _more_problems(
         files,
         replace(providers, document=declared[0]),
         replace(routing, document=routes[0]),
-        environ,
-        discovered,
+        surroundings,
         found,
     ).snapshot()
     return [p for p in outside(found, (declared, routes)) if p.severity is Severity.ERROR]
@@ -191,14 +198,22 @@ def _nans(value: Any, path: DocumentPath) -> Iterator[DocumentPath]:
 
 
 @dataclass(frozen=True, slots=True)
+class _Surroundings:
+    """What beside the files has a say."""
+
+    environ: Mapping[str, str]
+    discovered: Mapping[str, tuple[Listed, ...]]
+    today: date
+
+
+@dataclass(frozen=True, slots=True)
 class _Compiler:
     """Two documents of the right shape, on the way to a snapshot."""
 
     files: Files
     providers: Resolved
     routing: Resolved
-    environ: Mapping[str, str]
-    discovered: Mapping[str, tuple[Listed, ...]]
+    surroundings: _Surroundings
     problems: list[Problem]
 
     def snapshot(self) -> Snapshot | None:
@@ -208,15 +223,23 @@ class _Compiler:
         document = self.routing.document.data
         privacy = build_privacy(document, findings)
         built = build_providers(
-            self.providers, declared, environ=self.environ, privacy=privacy, discovered=self.discovered
+            self.providers,
+            declared,
+            environ=self.surroundings.environ,
+            privacy=privacy,
+            discovered=self.surroundings.discovered,
+            today=self.surroundings.today,
         )
         reader = NameReader(Index(built.providers, built.deployments), findings, declared)
         names = build_names(document, reader, findings)
         fallback = build_fallback(document, findings)
-        rules = build_rules(document, RuleReader(findings, reader, privacy, fallback))
+        tenants = build_tenants(document, findings)
+        rules = build_rules(document, RuleReader(findings, reader, privacy, fallback, tenants))
+        webhooks = build_webhooks(document, findings)
         if has_errors(self.problems):
             return None
         warn_of_missing_prices(rules, built.deployments, self._left_open(), declared)
+        warn_of_narrow_limits(built.deployments, declared)
         self._warn_of_readers(built)
         default = self._default_provider(built.providers)
         return Snapshot(
@@ -228,6 +251,8 @@ class _Compiler:
             privacy=privacy,
             fallback=fallback,
             default_provider=default,
+            tenants=tenants,
+            webhooks=webhooks,
             watched=tuple(map(str, self.files.paths)),
         )
 
@@ -254,7 +279,7 @@ class _Compiler:
 
     def _default_provider(self, providers: Mapping[str, Provider]) -> str | None:
         """The provider that LLM_PROVIDER means, by its name or its preset's."""
-        wanted = self.environ.get(_DEFAULT_PROVIDER, "").strip()
+        wanted = self.surroundings.environ.get(_DEFAULT_PROVIDER, "").strip()
         if not wanted:
             return None
         preset = PRESETS.get(wanted.lower())
@@ -281,9 +306,11 @@ class _Compiler:
         meaning = {
             "providers": self.providers.document.data["providers"],
             "routing": {key: value for key, value in self.routing.document.data.items() if key != "version"},
-            "surroundings": {name: _surroundings(provider) for name, provider in built.providers.items()},
+            "surroundings": {name: _given(provider) for name, provider in built.providers.items()},
             "discovered": {
-                name: sorted((_plain(model) for model in self.discovered.get(name, ())), key=repr)
+                name: sorted(
+                    (_plain(model) for model in self.surroundings.discovered.get(name, ())), key=repr
+                )
                 for name, provider in built.providers.items()
                 if provider.discover
             },
@@ -294,10 +321,10 @@ class _Compiler:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _surroundings(provider: Provider) -> list[str]:
-    """What the environment had a say in."""
-    key = provider.secret
-    return [provider.base_url, provider.reason, _digest(key) if key else ""]
+def _given(provider: Provider) -> list[str]:
+    """What the environment and the day had a say in."""
+    keys = [_digest(credential.secret) for credential in provider.credentials]
+    return [provider.base_url, provider.reason, *(keys or [""])]
 
 
 def _digest(secret: Secret) -> str:

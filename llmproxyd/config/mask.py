@@ -24,7 +24,7 @@ LINE_BREAK: Final = re.compile(r"\r\n|[\r\n\x85\u2028\u2029]")
 _REFERENCE: Final = re.compile(r"\$\{(?:env|cred|file|keyring):[^{}:]*\}")
 _COMMENT: Final = re.compile(r"(?:^|(?<=[ \t\r\n]))#[^\r\n\x85\u2028\u2029]*")
 _SECRET_NAME: Final = re.compile(
-    r"(?:.*[-_. ])?(?:keys?|token|secrets?|passw(?:or)?d|authorization|credentials?|headers)|auth|.*apikeys?"
+    r"(?:.*[-_. ])?(?:keys?|token|secrets?|passw(?:or)?d|authorization|credentials?|headers|webhooks?)|auth|.*apikeys?"
 )
 _NO_SECRETS: Final = frozenset({"first_token", "per_token", "max_token"})
 _SHAPES: Final = (
@@ -81,14 +81,21 @@ def mask_broken(text: str) -> str:
 
 
 def _secrets_by_line(text: str) -> Iterable[tuple[int, int]]:
-    """From a secret's name to the end of its line, and every deeper line that follows; all, if its quote stays open."""
+    """From a secret's name to the end of its line, and every line below it that belongs to it; all, if its quote stays
+    open. The items of a list may stand as far left as the name of the list."""
     deeper_than: int | None = None
+    items_too = False
     open_quote = ""
     start = 0
     for line in LINE_BREAK.split(text):
         end = start + len(line)
         indent = len(line) - len(line.lstrip())
-        if open_quote or (deeper_than is not None and (indent > deeper_than or not line.strip())):
+        below = deeper_than is not None and (
+            indent > deeper_than
+            or not line.strip()
+            or (items_too and indent == deeper_than and _is_item(line))
+        )
+        if open_quote or below:
             yield start, end
             open_quote = "" if open_quote and open_quote in line else open_quote
         else:
@@ -97,7 +104,7 @@ def _secrets_by_line(text: str) -> Iterable[tuple[int, int]]:
             if found is not None:
                 value = line[found:]
                 yield start + found, end
-                deeper_than = indent
+                deeper_than, items_too = indent, not _is_item(line)
                 open_quote = _left_open(value)
         breaking = LINE_BREAK.match(text, end)
         start = breaking.end() if breaking else end
@@ -112,6 +119,10 @@ def _secret_pair(line: str) -> int | None:
             return None if is_reference(rest.strip("'\"")) else found.end()
         position = found.end()
     return None
+
+
+def _is_item(line: str) -> bool:
+    return line.lstrip().startswith("-")
 
 
 def _left_open(value: str) -> str:

@@ -6,6 +6,7 @@ bomb costs nothing. What scalars mean is ``scalars``' business, what the reader'
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -22,6 +23,7 @@ from llmproxyd.config.yamltext import Unreadable
 MAX_NODES: Final = 250_000
 """Keys and values of one file, counted after aliases are expanded."""
 MAX_DEPTH: Final = 64
+_DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 @dataclass(slots=True)
@@ -122,7 +124,7 @@ class Builder:
         if frame is not None and frame.key is None and _is_mapping(frame):
             self._key(frame, event, mark, plain)
             return
-        secret = frame is not None and _holds_secret(frame)
+        secret = frame is not None and _holds_secret(frame) and not _is_last_day(frame, event.value)
         value = resolve_plain(event.value) if plain and event.tag is None else event.value
         if event.tag is not None and event.tag not in ("!", "tag:yaml.org,2002:str"):
             self._refuse_tag(event.tag, event)
@@ -269,6 +271,11 @@ def _is_mapping(frame: _Frame) -> bool:
 
 def _holds_secret(frame: _Frame) -> bool:
     return frame.secret or (frame.key is not None and is_secret_name(frame.key))
+
+
+def _is_last_day(frame: _Frame, text: str) -> bool:
+    """A day beside a key is no secret, and people have to see which one is over."""
+    return frame.key == "until" and _DAY.fullmatch(text) is not None
 
 
 def _mark(event: yaml.Event) -> Mark:

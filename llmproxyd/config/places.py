@@ -16,6 +16,7 @@ _NAMED: Final[tuple[tuple[tuple[str | None, ...], str], ...]] = (
     (("pipeline", _ANY, _ANY), "rule"),
     (("pipeline", _ANY), "stage"),
     (("models", _ANY), "name"),
+    (("tenants", _ANY), "tenant"),
 )
 """Path -> what stands there, longest first. Steps below are told as a dotted path behind it."""
 

@@ -1,33 +1,36 @@
-"""The providers document -> Provider and Deployment: presets filled in, keys found, facts looked up, models checked.
+"""The providers document -> Provider and Deployment: presets filled in, facts looked up, models checked.
 
 The document has passed its schema and its references are resolved; everything wrong that is left is told as a problem.
-A provider without its key is no fault: it is *not configured*, and says what is missing.
+Keys are found by ``keys``; a provider without one is no fault: it is *not configured*, and says what is missing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from typing import Any, Final
 
 from llmproxyd.config.deployments import DeploymentBuilder
 from llmproxyd.config.endpoints import default_zone, is_date, parse_endpoint
 from llmproxyd.config.findings import Findings
+from llmproxyd.config.keys import KeyReader
+from llmproxyd.config.limits import build_limits
 from llmproxyd.config.mask import is_secret_name
 from llmproxyd.config.places import Path
+from llmproxyd.config.policy import parse_duration_at
 from llmproxyd.config.presets import PRESETS, Preset
 from llmproxyd.config.privacy import tell_unknown_label
 from llmproxyd.config.problem import Span
 from llmproxyd.config.references import Resolved
 from llmproxyd.config.suggest import closest
-from llmproxyd.config.units import parse_duration_s
 from llmproxyd.values.contracts import Listed
 from llmproxyd.values.secret import Secret
 from llmproxyd.values.snapshot import Auth, Deployment, Privacy, Probe, Provider, Timeouts, Zone
 
 DEFAULT_PRIORITY: Final = 100
-DEFAULT_INTERVAL_S: Final = 30.0
 _MIN_INTERVAL_S: Final = 1.0
+_MIN_RECOVER_S: Final = 0.1
 _DATED_PROBE: Final = Probe("/openai/models")
 """Where Azure's older paths, whose base has no path of its own, list what could be deployed."""
 _ANTHROPIC_VERSION: Final = "anthropic-version"
@@ -41,6 +44,10 @@ _OURS: Final = frozenset(
     {"connection", "content-length", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
 )
 """Headers that belong to the connection, not to the operator."""
+_HEALTH_TIMES: Final = (
+    ("interval", "health_interval_s", _MIN_INTERVAL_S),
+    ("recover_after", "recover_after_s", _MIN_RECOVER_S),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +66,14 @@ def build_providers(
     environ: Mapping[str, str],
     privacy: Privacy,
     discovered: Mapping[str, Sequence[Listed]],
+    today: date,
 ) -> Built:
     """Every provider of the document, and its deployments. Faults go to ``findings``.
 
-    A faulty provider is built as far as it goes, so that nobody who names it is told that it does not exist.
+    ``today`` (UTC) decides which keys are still used. A faulty provider is built as far as it goes, so that nobody who names it is told that it does not exist.
     """
-    builder = _ProviderBuilder(resolved, findings, environ, privacy)
+    keys = KeyReader(resolved, findings, environ, today)
+    builder = _ProviderBuilder(findings, environ, privacy, keys)
     models = DeploymentBuilder(findings)
     providers: dict[str, Provider] = {}
     deployments: list[Deployment] = []
@@ -72,7 +81,7 @@ def build_providers(
         preset = _find_preset(name, row or {}, findings)
         providers[name] = builder.build(name, row or {}, preset)
         deployments += models.build(providers[name], preset, row or {}, discovered.get(name, ()))
-    return Built(providers, tuple(deployments), tuple(builder.literals))
+    return Built(providers, tuple(deployments), tuple(keys.literals))
 
 
 def _find_preset(name: str, row: Mapping[str, Any], findings: Findings) -> Preset:
@@ -91,22 +100,21 @@ def _find_preset(name: str, row: Mapping[str, Any], findings: Findings) -> Prese
 
 class _ProviderBuilder:
     def __init__(
-        self, resolved: Resolved, findings: Findings, environ: Mapping[str, str], privacy: Privacy
+        self, findings: Findings, environ: Mapping[str, str], privacy: Privacy, keys: KeyReader
     ) -> None:
-        self.literals: list[Span] = []
-        self._resolved = resolved
         self._findings = findings
         self._environ = environ
         self._privacy = privacy
+        self._keys = keys
 
     def build(self, name: str, row: Mapping[str, Any], preset: Preset) -> Provider:
         path: Path = ("providers", name)
         base_url, no_endpoint = self._base_url(path, row, preset)
         zone = Zone(row["zone"]) if "zone" in row else default_zone(base_url)
-        secret = self._secret(path, row, preset)
+        keys = self._keys.read(path, row, preset)
         headers = self._headers(path, row, preset)
-        no_key = self._missing_key(path, preset, secret, headers)
-        missing = [f"set {what}" for what in (no_endpoint, no_key) if what]
+        needs_no_key = preset.keyless or _AUTH_HEADERS.get(preset.auth) in headers
+        missing = [what for what in (no_endpoint, "" if needs_no_key else keys.missing) if what]
         discover = self._discovers(row, preset)
         api_version = self._api_version(path, row, preset)
         return Provider(
@@ -117,7 +125,8 @@ class _ProviderBuilder:
             zone=zone,
             clearance=self._clearance(path, row, zone),
             auth=preset.auth,
-            secret=secret,
+            secret=keys.credentials[0].secret if keys.credentials else None,
+            credentials=keys.credentials,
             headers=headers,
             enabled=row.get("enabled", True),
             configured=not missing,
@@ -127,7 +136,8 @@ class _ProviderBuilder:
             priority=int(row.get("priority", DEFAULT_PRIORITY)),
             max_retries=row.get("max_retries"),
             timeouts=self._timeouts((*path, "timeouts"), row.get("timeouts", {})),
-            health_interval_s=self._interval((*path, "health", "interval"), row.get("health", {})),
+            limits=build_limits(row.get("limits", {}), (*path, "limits"), self._findings),
+            **self._health((*path, "health"), row.get("health", {})),
             cost_tracking=row.get("cost_tracking", True),
             api_version=api_version,
             quirks=preset.quirks,
@@ -137,7 +147,7 @@ class _ProviderBuilder:
         )
 
     def _base_url(self, path: Path, row: Mapping[str, Any], preset: Preset) -> tuple[str, str]:
-        """The base URL, and what has to be set for one; the URL is empty without one, or after telling a fault."""
+        """The base URL, and what to do so that there is one; the URL is empty without one, or after telling a fault."""
         if preset.name == "mock":
             return self._mock_url(path, row, preset)
         variable = next((name for name in preset.endpoint_env if self._environ.get(name)), None)
@@ -165,59 +175,11 @@ class _ProviderBuilder:
 
     def _without_endpoint(self, path: Path, preset: Preset) -> tuple[str, str]:
         if preset.endpoint_env:
-            return "", f"{' or '.join(preset.endpoint_env)} or endpoint"
+            return "", f"set {' or '.join(preset.endpoint_env)} or endpoint"
         help_ = "add `endpoint: http://HOST:PORT`"
         at = self._findings.key(path)
         self._findings.error("LP206", at, f"provider `{path[-1]}` needs an `endpoint`", help_)
         return "", ""
-
-    def _missing_key(
-        self, path: Path, preset: Preset, secret: Secret | None, headers: Mapping[str, str | Secret]
-    ) -> str:
-        """What has to be set so that there is a key; empty if nothing."""
-        if preset.keyless or secret is not None or _AUTH_HEADERS.get(preset.auth) in headers:
-            return ""
-        variable = self._resolved.unset.get((*path, "api_key"))
-        return variable or f"{preset.key_env[0]} or api_key"
-
-    def _secret(self, path: Path, row: Mapping[str, Any], preset: Preset) -> Secret | None:
-        """The key that is written; without one, that of the usual variable. A written reference is never replaced."""
-        at = (*path, "api_key")
-        if at in self._resolved.unset:
-            return None
-        written = row.get("api_key", "").strip()
-        if written:
-            self._tell_literal(at, "`api_key`")
-            return self._checked_key(at, written)
-        variable = next((name for name in preset.key_env if self._environ.get(name, "").strip()), None)
-        if variable is None:
-            return None
-        key = self._environ[variable].strip()
-        if _fits_header(key):
-            return Secret(key)
-        fault = f"the value of {variable} holds characters that a key cannot have"
-        self._findings.error("LP206", self._findings.key(path), fault, "set the variable again")
-        return None
-
-    def _checked_key(self, at: Path, key: str) -> Secret | None:
-        if _fits_header(key):
-            return Secret(key)
-        self._findings.error(
-            "LP105", at, "`api_key` holds characters that a key cannot have", "a key is one line of ASCII"
-        )
-        return None
-
-    def _tell_literal(self, at: Path, what: str) -> None:
-        if at in self._resolved.written:
-            return
-        span = self._findings.value(at, "stands here for everybody who can read the file")
-        self.literals.append(span)
-        self._findings.warning(
-            "LP602",
-            span,
-            f"{what} holds a secret in the open",
-            "keep it outside: `${env:NAME}`, `${file:/path}` or `${cred:name}`",
-        )
 
     def _headers(self, path: Path, row: Mapping[str, Any], preset: Preset) -> dict[str, str | Secret]:
         headers: dict[str, str | Secret] = dict(preset.headers)
@@ -237,7 +199,7 @@ class _ProviderBuilder:
                     "LP205", self._findings.key(at), f"header `{name}` is set twice", secondary=(first,)
                 )
             if is_secret_name(name):
-                self._tell_literal(at, f"header `{name}`")
+                self._keys.tell_literal(at, f"header `{name}`")
             seen[folded] = at
             headers[folded] = Secret(value)
         return headers
@@ -274,30 +236,16 @@ class _ProviderBuilder:
         }
         return replace(Timeouts(), **written)
 
-    def _interval(self, path: Path, health: Mapping[str, Any]) -> float:
-        if "interval" not in health:
-            return DEFAULT_INTERVAL_S
-        interval = health["interval"]
-        return self._duration(path, interval, what="health interval", at_least_s=_MIN_INTERVAL_S)
+    def _health(self, path: Path, row: Mapping[str, Any]) -> dict[str, Any]:
+        """The provider's fields about its health that are written."""
+        written: dict[str, Any] = {}
+        for key, field_, least_s in _HEALTH_TIMES:
+            if key in row:
+                what = f"health `{key}`"
+                written[field_] = self._duration((*path, key), row[key], what=what, at_least_s=least_s)
+        if "unhealthy_after" in row:
+            written["unhealthy_after"] = int(row["unhealthy_after"])
+        return written
 
     def _duration(self, path: Path, value: object, *, what: str, at_least_s: float = 0.001) -> float:
         return parse_duration_at(self._findings, path, value, what=what, at_least_s=at_least_s)
-
-
-def parse_duration_at(
-    findings: Findings, path: Path, value: object, *, what: str, at_least_s: float
-) -> float:
-    """Seconds; after telling a fault (LP105) the least that is allowed."""
-    try:
-        seconds = parse_duration_s(value)
-    except ValueError as error:
-        findings.error("LP105", path, str(error))
-        return at_least_s
-    if seconds < at_least_s:
-        findings.error("LP105", path, f"{what} must be at least {at_least_s:g}s")
-        return at_least_s
-    return seconds
-
-
-def _fits_header(key: str) -> bool:
-    return key.isascii() and key.isprintable()

@@ -1,4 +1,5 @@
-"""``${env:X}``, ``${env:X:-default}``, ``${file:/p}``, ``${cred:x}``: values that are kept outside the files.
+"""``${env:X}``, ``${env:X:-default}``, ``${file:/p}``, ``${cred:x}``: values that are kept outside the files. Other kinds,
+``${keyring:x}`` among them, are refused by name.
 
 A reference stands for a whole value and is resolved once: what it gives is data, whatever it looks like. A lone ``$``
 is data too. Reading here is the only disk access besides the files themselves.
@@ -41,7 +42,8 @@ class Resolved:
     """What became of the references of one document.
 
     ``document``: as the original, its ``data`` with values in place of references. ``written``: path -> the reference
-    there. ``unset``: paths of ``api_key`` -> the variable that is not set; the key is left out of the data.
+    there. ``unset``: paths of ``api_key``, or of one of ``api_keys`` -> the variable that is not set; the first is left
+    out of the data, the other is an empty text there, since its neighbours keep their places.
     ``files``: every file that was read or looked for. ``secrets``: what may be a secret -> the reference it came from.
     """
 
@@ -77,7 +79,7 @@ class Resolved:
 def resolve_references(document: Document, *, environ: Mapping[str, str], config_dir: Path) -> Resolved:
     """Replace every reference of ``document`` by what it stands for.
 
-    A variable that is unset, or empty, leaves an ``api_key`` out; anywhere else it is a problem (LP208), as are files
+    A variable that is unset, or empty, leaves a provider's key out; anywhere else it is a problem (LP208), as are files
     and credentials that cannot be read (LP601). Relative paths start at ``config_dir``.
     """
     resolved = Resolved(copy.copy(document))
@@ -129,7 +131,7 @@ class _Resolver:
             self._tell_unknown_kind(found[1], path)
         value = read(found[2], path) if read else None
         if value is None and path in self._resolved.unset:
-            return _LEFT_OUT
+            return _LEFT_OUT if path[-1] == "api_key" else ""
         if value is None:
             self._resolved.unresolved.add(self._findings.value(path))
             return text
@@ -149,8 +151,12 @@ class _Resolver:
             self._findings.error("LP208", path, "a reference stands for a whole value", help_)
 
     def _tell_unknown_kind(self, kind: str, path: places.Path) -> None:
-        help_ = did_you_mean(closest(kind, _KINDS)) or "known are ${env:NAME}, ${file:/path} and ${cred:name}"
-        self._findings.error("LP208", path, f"unknown kind of reference `{kind}`", help_)
+        known = "known are ${env:NAME}, ${file:/path} and ${cred:name}"
+        help_ = did_you_mean(closest(kind, _KINDS)) or known
+        message = f"unknown kind of reference `{kind}`"
+        if kind == "keyring":
+            message = "this release cannot read `${keyring:...}`"
+        self._findings.error("LP208", path, message, help_)
 
     def _from_environment(self, rest: str, path: places.Path) -> str | None:
         name, has_default, default = rest.partition(":-")
@@ -218,7 +224,9 @@ class _Resolver:
 
 
 def _is_key_of_provider(path: places.Path) -> bool:
-    return len(path) == 3 and path[0] == "providers" and path[2] == "api_key"
+    if path[:1] != ("providers",):
+        return False
+    return path[2:] == ("api_key",) or (path[2:3] == ("api_keys",) and path[4:] in ((), ("ref",)))
 
 
 def _may_be_secret(kind: str, value: str, path: places.Path) -> bool:
@@ -230,7 +238,7 @@ def _may_be_secret(kind: str, value: str, path: places.Path) -> bool:
 
 def _typed(value: str, path: places.Path) -> str | int | float | bool:
     """What the text would mean if it stood in the file: ``8`` is a number, except where only a text makes sense."""
-    if path[-1] in _TEXT_KEYS or "headers" in path:
+    if path[-1] in _TEXT_KEYS or "headers" in path or _is_key_of_provider(path):
         return value
     plain = resolve_plain(value) if value else value
     return plain if isinstance(plain, bool | int | float) else value

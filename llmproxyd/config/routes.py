@@ -1,25 +1,23 @@
-"""The routing document -> rules and the fallback policy. Defaults are inherited here, once.
+"""The routing document -> rules. What a rule leaves out of a policy is inherited here, once.
 
 The document has passed its schema; what can only be seen across keys, rules and files is told here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from llmproxyd.config.conditions import ConditionReader, claims_in
 from llmproxyd.config.findings import Findings
 from llmproxyd.config.names import NameReader, place_span
 from llmproxyd.config.places import Path
+from llmproxyd.config.policy import OFF, parse_share_at, read_hedge, read_policy
 from llmproxyd.config.privacy import rank_of
-from llmproxyd.config.providers import parse_duration_at
-from llmproxyd.config.units import parse_count, parse_share
-from llmproxyd.values.failure import FailureKind
+from llmproxyd.config.units import parse_count
 from llmproxyd.values.request import Capability, Overrides
 from llmproxyd.values.snapshot import (
-    DEFAULT_FALLBACK_ON,
     Deployment,
     FallbackPolicy,
     Privacy,
@@ -30,25 +28,23 @@ from llmproxyd.values.snapshot import (
     Zone,
 )
 
-NO_FALLBACK: Final = FallbackPolicy(on=frozenset(), attempts=1, retry_max=0)
-_OFF: Final = "off"
 _NOT_ACTIONS: Final = frozenset({"name", "when"})
 
 
 @dataclass(frozen=True, slots=True)
 class RuleReader:
-    """What rules are read with. ``fallback``: the file's own policy, which rules inherit from."""
+    """What rules are read with. ``fallback``: the file's own policy, which rules inherit from. ``tenants``: the names
+    that are declared."""
 
     findings: Findings
     names: NameReader
     privacy: Privacy
     fallback: FallbackPolicy
+    tenants: Collection[str] = ()
 
-
-def build_fallback(document: Mapping[str, Any], findings: Findings) -> FallbackPolicy:
-    """The policy for every request; what the file leaves out is as usual."""
-    usual = FallbackPolicy(on=DEFAULT_FALLBACK_ON)
-    return _policy(document.get("fallback") or {}, usual, ("fallback",), findings)
+    @property
+    def conditions(self) -> ConditionReader:
+        return ConditionReader(self.findings, self.privacy, self.tenants)
 
 
 def build_rules(document: Mapping[str, Any], reader: RuleReader) -> tuple[Rule, ...]:
@@ -69,23 +65,30 @@ def _rule(row: Mapping[str, Any], stage: Stage, path: Path, reader: RuleReader) 
     when = row.get("when")
     if stage is Stage.PRIVACY:
         _warn_of_claims(when, (*path, "when"), where, reader.findings)
-    fallback = row.get("fallback")
+    fallback, hedge = row.get("fallback"), row.get("hedge")
     return Rule(
         name=row["name"],
         stage=stage,
-        when=ConditionReader(reader.findings, reader.privacy).read(when, (*path, "when")),
+        when=reader.conditions.read(when, (*path, "when")),
         require=_requirement(row.get("require"), (*path, "require"), where, reader),
         exclude=_requirement(row.get("exclude"), (*path, "exclude"), where, reader),
         prefer=_prefer(row.get("prefer", ()), (*path, "prefer"), where, reader),
         rank_by=RankBy(row["rank_by"]) if "rank_by" in row else None,
-        within=_share(row.get("within"), (*path, "within"), reader.findings),
+        within=parse_share_at(reader.findings, (*path, "within"), row.get("within")),
         weights=_weights(row.get("weights", {}), (*path, "weights"), where, reader),
         label=rank_of(row["label"], (*path, "label"), reader.privacy, reader.findings)
         if "label" in row
         else None,
         set=_overrides(row["set"], (*path, "set"), reader.findings) if "set" in row else None,
-        fallback=_rule_fallback(fallback, (*path, "fallback"), reader),
-        fallback_off=fallback == _OFF,
+        fallback=None
+        if fallback in (None, OFF)
+        else read_policy(fallback, reader.fallback, (*path, "fallback"), reader.findings),
+        fallback_off=fallback == OFF,
+        hedge=None
+        if hedge is None
+        else read_hedge(hedge, reader.fallback.hedge, (*path, "hedge"), reader.findings),
+        hedge_off=hedge == OFF,
+        continues=row.get("continue"),
         reject=row.get("reject"),
         place=reader.findings.place_of_value((*path, "name")),
     )
@@ -147,9 +150,8 @@ def _requirement(
 ) -> Requirement | None:
     if row is None:
         return None
-    ranges = ConditionReader(reader.findings, reader.privacy)
     bounds = {
-        key: ranges.bounds(key, row[key], (*path, key))
+        key: reader.conditions.bounds(key, row[key], (*path, key))
         for key in ("context_window", "quality", "price")
         if key in row
     }
@@ -197,16 +199,6 @@ def _weights(row: Mapping[str, float], path: Path, where: str, reader: RuleReade
     return weights
 
 
-def _share(value: Any, path: Path, findings: Findings) -> float | None:
-    if value is None:
-        return None
-    try:
-        return parse_share(value)
-    except ValueError as error:
-        findings.error("LP105", path, str(error))
-        return None
-
-
 def _overrides(row: Mapping[str, Any], path: Path, findings: Findings) -> Overrides:
     values = dict(row)
     if "max_tokens" in values:
@@ -217,40 +209,6 @@ def _overrides(row: Mapping[str, Any], path: Path, findings: Findings) -> Overri
     if "seed" in values:
         values["seed"] = int(values["seed"])
     return Overrides(**values)
-
-
-# --- fallback ---------------------------------------------------------------------------------------------------
-
-
-def _rule_fallback(value: Any, path: Path, reader: RuleReader) -> FallbackPolicy | None:
-    if value is None or value == _OFF:
-        return None
-    return _policy(value, reader.fallback, path, reader.findings)
-
-
-def _policy(value: Any, base: FallbackPolicy, path: Path, findings: Findings) -> FallbackPolicy:
-    if value == _OFF:
-        return NO_FALLBACK
-    retry, at = value.get("retry", {}), (*path, "retry")
-    written: dict[str, Any] = {}
-    if "on" in value:
-        written["on"] = frozenset(FailureKind(kind) for kind in value["on"])
-    if "attempts" in value:
-        written["attempts"] = int(value["attempts"])
-    if "max" in retry:
-        written["retry_max"] = int(retry["max"])
-    durations = (
-        ("deadline_s", value, (*path, "deadline"), 0.001),
-        ("retry_base_s", retry, (*at, "base"), 0.0),
-        ("retry_cap_s", retry, (*at, "cap"), 0.0),
-    )
-    for field_, row, where, least_s in durations:
-        key = where[-1]
-        if key in row:
-            written[field_] = parse_duration_at(
-                findings, where, row[key], what=f"`{key}`", at_least_s=least_s
-            )
-    return replace(base, **written)
 
 
 # --- across both files ------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from llmproxyd.config.schema import SchemaName, fault_paths
 
 _ROUNDS = 12  # a removal may leave its parent incomplete; nothing is nested as deep as this
 _CROSS_REFERENCES = frozenset({"LP201", "LP202"})
+_UNKNOWN_TENANT = "LP209"
 
 
 def sound_part(document: Document, name: SchemaName) -> tuple[Document, frozenset[Path]] | None:
@@ -56,8 +57,14 @@ def outside(
 ) -> list[Problem]:
     """The problems that stand apart from what was taken away, and cannot come of it."""
     lines = {place for document, paths in documents for path in paths for place in _lines(document, path)}
-    names = {path[1] for _, paths in documents for path in paths if _takes_models_along(path)}
-    return [p for p in problems if not _is_inside(p, lines) and not _names_one(p, names)]
+    taken = [path for _, paths in documents for path in paths]
+    names = {path[1] for path in taken if _takes_models_along(path)}
+    tenants = {path[1:2] for path in taken if path[:1] == ("tenants",) and len(path) <= 2}
+    return [
+        p
+        for p in problems
+        if not _is_inside(p, lines) and not _names_one(p, names) and not _names_tenant(p, tenants)
+    ]
 
 
 def _takes_models_along(path: Path) -> bool:
@@ -90,3 +97,10 @@ def _names_one(problem: Problem, names: Collection[object]) -> bool:
     if problem.code not in _CROSS_REFERENCES:
         return False
     return any(f"`{name}`" in problem.message or f"`{name}/" in problem.message for name in names)
+
+
+def _names_tenant(problem: Problem, taken: Collection[Path]) -> bool:
+    """The same of a tenant; an empty path stands for all of them."""
+    if problem.code != _UNKNOWN_TENANT or not taken:
+        return False
+    return () in taken or any(f"`{path[0]}`" in problem.message for path in taken)

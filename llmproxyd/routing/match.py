@@ -47,6 +47,7 @@ _FACTS: Mapping[str, _Getter] = {
     "model": attrgetter("question.model"),
     "surface": attrgetter("question.surface"),
     "operation": attrgetter("question.operation"),
+    "tenant": attrgetter("question.tenant"),
     "project": attrgetter("question.project"),
     "user": attrgetter("question.user"),
     "task": attrgetter("question.task"),

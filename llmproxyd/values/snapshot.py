@@ -443,6 +443,7 @@ class Snapshot:
     ``hash``: over the canonical meaning of both files, what references resolved to (as fingerprints) and what was
     discovered: equal hashes mean that nothing changed. ``names``: every name a client may ask for that is known ahead.
     ``default_provider``: preferred where nothing else decides. ``watched``: files whose change may change this.
+    ``webhooks`` are not shown: their URLs often hold a token.
     """
 
     hash: str
@@ -454,5 +455,5 @@ class Snapshot:
     fallback: FallbackPolicy = FallbackPolicy(on=DEFAULT_FALLBACK_ON)
     default_provider: str | None = None
     tenants: Mapping[str, Tenant] = field(default_factory=dict)
-    webhooks: tuple[str, ...] = ()
+    webhooks: tuple[str, ...] = field(default=(), repr=False)
     watched: tuple[str, ...] = ()

@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmproxyd.config.conditions import compile_pattern
+from llmproxyd.routing.match import Facts, compile_condition
+from llmproxyd.values.plan import Question
 from llmproxyd.values.snapshot import (
     Absent,
     AllOf,
@@ -40,6 +42,7 @@ def rule_with(when: str, stage: str = "cost") -> str:
         ("{project: absent}", Absent("project")),
         ("{project: [absent]}", OneOf("project", ("absent",))),
         ("{user: a}", OneOf("user", ("a",))),
+        ("{tenant: absent}", Absent("tenant")),
         ("{task: code}", OneOf("task", ("code",))),
         ("{model: [smart, fast]}", OneOf("model", ("smart", "fast"))),
         ("{surface: openai-chat}", OneOf("surface", ("openai-chat",))),
@@ -212,3 +215,50 @@ def test_a_privacy_rule_on_what_the_request_is_does_not_warn(fact: str, tmp_path
 
 def test_claims_in_other_stages_are_fine(tmp_path: Path) -> None:
     assert codes_of(build(tmp_path, PROVIDERS, rule_with("{project: hr}", "performance"))) == []
+
+
+ACME = "tenants: {acme: {keys: ['sha256:" + "a1" * 32 + "']}, absent: {keys: ['sha256:" + "b2" * 32 + "']}}\n"
+
+
+@pytest.mark.parametrize(
+    ("when", "expected"),
+    [
+        ("{tenant: acme}", OneOf("tenant", ("acme",))),
+        ("{tenant: [acme, absent]}", OneOf("tenant", ("acme", "absent"))),
+        ("{tenant: {any: [acme]}}", OneOf("tenant", ("acme",))),
+        ("{not: {tenant: acme}}", Not(OneOf("tenant", ("acme",)))),
+    ],
+)
+def test_a_tenant_that_is_declared_may_be_asked_for(when: str, expected: Condition, tmp_path: Path) -> None:
+    loaded = build(tmp_path, PROVIDERS, ACME + rule_with(when, "privacy"))
+    (rule,) = snapshot_of(loaded).rules
+    assert rule.when == expected
+    assert codes_of(loaded) == []  # no claim: a key says who it is
+
+
+@pytest.mark.parametrize("when", ["{tenant: akme}", "{tenant: [acme, akme]}", "{tenant: {any: [akme]}}"])
+def test_an_unknown_tenant_is_an_error_with_a_suggestion(when: str, tmp_path: Path) -> None:
+    loaded = build(tmp_path, PROVIDERS, ACME + rule_with(when))
+    problem = only_problem(loaded, "LP209")
+    assert loaded.snapshot is None
+    assert marked(problem, loaded) == "akme"
+    assert problem.helps == ("did you mean `acme`?", "declared tenants: absent, acme")
+
+
+@pytest.mark.parametrize(
+    ("when", "tenant", "holds"),
+    [
+        ("{tenant: acme}", "acme", True),
+        ("{tenant: acme}", "absent", False),
+        ("{tenant: acme}", None, False),
+        ("{tenant: absent}", None, True),
+        ("{tenant: absent}", "absent", False),
+        ("{not: {tenant: acme}}", None, True),
+    ],
+)
+def test_a_condition_on_the_tenant_is_about_the_key_that_was_shown(
+    when: str, tenant: str | None, holds: bool, tmp_path: Path
+) -> None:
+    (rule,) = snapshot_of(build(tmp_path, PROVIDERS, ACME + rule_with(when))).rules
+    facts = Facts(Question("m", tenant=tenant), 1, "internal")
+    assert compile_condition(rule.when)(facts) is holds

@@ -370,6 +370,8 @@ KEYS = st.sampled_from(
         "label", "fallback", "on", "retry", "max", "models", "privacy", "pipeline", "cost", "labels", "clearance", "local",
         "time", "days", "between", "prompt", "tokens_in", "gte", "header", "id", "price", "input", "output", "timeouts",
         "total", "headers", "api_key", "endpoint", "preset", "mock", "fail", "rate", "quality", "default",
+        "api_keys", "ref", "until", "limits", "concurrency", "tokens_per_minute", "health", "unhealthy_after", "recover_after",
+        "tenants", "keys", "acme", "tenant", "alerts", "webhooks", "hedge", "after", "max_share", "degrade", "continue",
     ]
 )  # fmt: skip
 TREES = st.recursive(

@@ -34,6 +34,8 @@ def stars(text: str) -> str:
         "headers",
         "auth",
         "db_passwd",
+        "webhooks",
+        "keys",
     ],
 )
 def test_names_that_may_hold_a_credential(name: str) -> None:
@@ -127,6 +129,8 @@ def test_user_and_password_in_an_address_are_hidden() -> None:
         ('"api_key": "hush"', '"api_key": ******'),
         ("API_KEY=hush", "API_KEY=****"),
         ("a: 1 # hush", "a: 1       "),
+        ("webhooks:\n- hush\n- hush\nb: [", "webhooks:\n******\n******\nb: ["),
+        ("  keys:\n  - hush\n  b: [", "  keys:\n********\n  b: ["),
     ],
 )
 def test_a_broken_file_shows_nothing_behind_a_secret_name(text: str, shown: str) -> None:

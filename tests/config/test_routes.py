@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from llmproxyd.config.load import Loaded
-from llmproxyd.config.routes import NO_FALLBACK
+from llmproxyd.config.policy import NO_FALLBACK
 from llmproxyd.values.failure import FailureKind
 from llmproxyd.values.request import Capability, Overrides
 from llmproxyd.values.snapshot import (
@@ -173,7 +173,13 @@ def test_a_rule_may_switch_fallback_off(tmp_path: Path) -> None:
         ("{deadline: soon}", "LP105"),
         ("{retry: {max: 11}}", "LP105"),
         ("{retries: 3}", "LP101"),
-        ("{hedge: off}", "LP101"),
+        ("{hedge: on}", "LP104"),
+        ("{hedge: {after: p99}}", "LP105"),
+        ("{hedge: {max_share: 101%}}", "LP105"),
+        ("{degrade: [cached]}", "LP104"),
+        ("{degrade: []}", "LP105"),
+        ("{max_price_ratio: 0}", "LP105"),
+        ("{on: [timeout, timeout]}", "LP105"),
     ],
 )
 def test_a_policy_this_version_cannot_keep_is_refused(text: str, code: str, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -21,7 +22,10 @@ from llmproxyd.values.failure import FALLBACK_KINDS
 from llmproxyd.values.request import Capability, Operation, Overrides, Priority
 from llmproxyd.values.snapshot import (
     DEFAULT_FALLBACK_ON,
+    Degrade,
     FallbackPolicy,
+    HedgePolicy,
+    Limits,
     Privacy,
     Provider,
     RankBy,
@@ -29,6 +33,7 @@ from llmproxyd.values.snapshot import (
     Snapshot,
     Stage,
     TargetKind,
+    Tenant,
     Timeouts,
     Zone,
 )
@@ -102,8 +107,14 @@ def test_there_is_a_name_for_everything_and_a_few_for_choosing(shipped: Snapshot
 
 def test_the_defaults_written_in_the_file_are_the_ones_in_force_without_it(shipped: Snapshot) -> None:
     assert shipped.privacy == Privacy()
-    assert shipped.fallback.on == DEFAULT_FALLBACK_ON
-    assert shipped.providers["openai"].timeouts == Timeouts()
+    assert shipped.fallback == replace(FallbackPolicy(on=DEFAULT_FALLBACK_ON), deadline_s=120.0)
+    openai, other = shipped.providers["openai"], shipped.providers["anthropic"]
+    assert openai.timeouts == Timeouts()
+    assert (openai.health_interval_s, openai.unhealthy_after, openai.recover_after_s) == (
+        other.health_interval_s,
+        other.unhealthy_after,
+        other.recover_after_s,
+    )
 
 
 def test_cheapest_first_then_fastest(shipped: Snapshot) -> None:
@@ -118,13 +129,20 @@ def test_what_stands_in_comments_of_the_shipped_files_would_load(tmp_path: Path)
     commented, count = re.subn(r"^  # (- \{|\w[\w-]*: \[)", r"  \1", text, flags=re.MULTILINE)
     assert count == 4
     commented = commented.replace("privacy: []", "privacy:")
+    commented, count = re.subn(r"^# (tenants:|  acme:|alerts:)", r"\1", commented, flags=re.MULTILINE)
+    assert count == 3
     (tmp_path / "routing.yaml").write_text(commented)
-    (tmp_path / "providers.yaml").write_bytes((ROOT / "providers.yaml").read_bytes())
-    loaded = load(tmp_path, environ={})
+    text = (ROOT / "providers.yaml").read_text()
+    with_limits, count = re.subn(r"^    # (limits:)", r"    \1", text, flags=re.MULTILINE)
+    assert count == 1
+    (tmp_path / "providers.yaml").write_text(with_limits)
+    loaded = load(tmp_path, environ={"ALERT_WEBHOOK": "https://hooks.example.net/llm"})
     assert loaded.problems == ()
     assert loaded.snapshot is not None
     assert len(loaded.snapshot.rules) == 4
     assert {"careful", "gpt-4o"} <= set(loaded.snapshot.names)
+    assert set(loaded.snapshot.tenants) == {"acme"}
+    assert loaded.snapshot.webhooks == ("https://hooks.example.net/llm",)
 
 
 # --- the schemas ------------------------------------------------------------------------------------------------
@@ -202,7 +220,14 @@ def test_credentials_are_marked_as_secret() -> None:
     secret = {path for path, node in nodes(SCHEMAS["providers"]) if node.get("format") == "secret"}
     assert secret == {
         "#/$defs/provider/properties/api_key",
+        "#/$defs/api_key",
+        "#/$defs/api_key/properties/ref",
         "#/$defs/provider/properties/headers/additionalProperties",
+    }
+    secret = {path for path, node in nodes(SCHEMAS["routing"]) if node.get("format") == "secret"}
+    assert secret == {
+        "#/properties/alerts/properties/webhooks/items",
+        "#/$defs/tenant/properties/keys/items",
     }
 
 
@@ -226,7 +251,16 @@ def test_the_shipped_files_fit_the_schemas_even_with_references_in_place_as_edit
         ("routing", ("surface", "enum"), set(SURFACE_NAMES)),
         ("routing", ("rule", "properties", "rank_by", "enum"), set(RankBy)),
         ("routing", ("fallback", "properties", "on", "items", "enum"), set(FALLBACK_KINDS)),
+        ("routing", ("fallback", "properties", "degrade", "items", "enum"), set(Degrade)),
         ("routing", ("condition", "properties"), set(READERS)),
+        ("routing", ("tenant", "properties"), set(Tenant.__dataclass_fields__) - {"name", "place"}),
+        ("routing", ("limits", "properties"), set(Limits.__dataclass_fields__)),
+        ("providers", ("limits", "properties"), set(Limits.__dataclass_fields__)),
+        (
+            "routing",
+            ("hedge", "properties"),
+            {f.removesuffix("_s") for f in HedgePolicy.__dataclass_fields__},
+        ),
         ("routing", ("rule", "properties", "set", "properties"), set(Overrides.__dataclass_fields__)),
     ],
 )
@@ -271,5 +305,19 @@ def test_defaults_told_in_descriptions_are_the_real_ones() -> None:
     assert f"Left out: {policy.retry_max}." in retry["max"]["description"]
     assert f"Left out: {policy.retry_base_s * 1000:g}ms." in retry["base"]["description"]
     assert f"Left out: {policy.retry_cap_s:g}s." in retry["cap"]["description"]
+    assert f"Left out: {policy.max_price_ratio:g}." in fallback["max_price_ratio"]["description"]
+    assert f"Left out: {str(policy.across_models).lower()}." in fallback["across_models"]["description"]
+    hedge, double = definition("routing", "hedge", "properties"), HedgePolicy()
+    assert f"Left out: {double.max_share:.0%}." in hedge["max_share"]["description"]
+    assert f"Left out: {double.max_spend:.0%}." in hedge["max_spend"]["description"]
+    assert "Left out: p95." in hedge["after"]["description"]
+    assert f"Left out: {Tenant('t').weight:g}." in definition(
+        "routing", "tenant", "properties", "weight", "description"
+    )
+    health = definition("providers", "provider", "properties", "health", "properties")
+    defaults: dict[str, Any] = {name: field.default for name, field in Provider.__dataclass_fields__.items()}
+    assert f"Left out: {defaults['health_interval_s']:g}s." in health["interval"]["description"]
+    assert f"Left out: {defaults['unhealthy_after']}." in health["unhealthy_after"]["description"]
+    assert f"Left out: {defaults['recover_after_s'] / 60:g}m." in health["recover_after"]["description"]
     priority = definition("providers", "provider", "properties", "priority", "description")
     assert f"Left out: {Provider.__dataclass_fields__['priority'].default}." in priority

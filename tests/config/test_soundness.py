@@ -36,6 +36,7 @@ pipeline:
     - {name: a, when: {prompt: "(unclosed"}, prefer: [openai]}
     - {name: b, when: {tokens_in: {gte: many}}, rank_by: pryce}
 """
+SMALL = "version: 1\nproviders: {mock: {models: [echo]}}\n"
 
 
 def problems(tmp_path: Path, providers: str = PROVIDERS, routing: str = ROUTING) -> list[tuple[str, str]]:
@@ -81,3 +82,31 @@ def test_a_file_whose_outline_is_wrong_is_told_alone(tmp_path: Path) -> None:
     found = problems(tmp_path, "version: 1\nproviders: 7\n", ROUTING)
     assert ("LP102", "providers.yaml:2:12") in found
     assert all(place.startswith("providers") or code.startswith("LP1") for code, place in found)
+
+
+HASH = "a1" * 32
+LIMITED = "{{keys: ['sha256:" + HASH + "'], limits: {limits}}}"
+
+
+def test_a_tenant_with_a_fault_is_not_reported_as_unknown_as_well(tmp_path: Path) -> None:
+    rules = "pipeline: {cost: [{name: r, when: {tenant: [acme, akme]}, rank_by: price}]}\n"
+    for body, unknown in (("{key: x}", 1), (LIMITED.format(limits="{requests: 1}"), 1), ("7", 1)):
+        routing = f"version: 1\ntenants: {{acme: {body}}}\n{rules}"
+        found = [code for code, _ in problems(tmp_path, routing=routing, providers=SMALL)]
+        assert found.count("LP209") == unknown
+        assert len(found) > 1
+    found = [code for code, _ in problems(tmp_path, SMALL, f"version: 1\ntenants: [acme]\n{rules}")]
+    assert found == ["LP102"]
+
+
+def test_faults_of_tenants_and_webhooks_are_told_beside_faults_of_shape(tmp_path: Path) -> None:
+    routing = (
+        "version: 1\nfallbak: off\n"
+        "tenants: {acme: {keys: [my-own-key]}}\n"
+        "alerts: {webhooks: ['http://h.example/']}\n"
+    )
+    assert problems(tmp_path, SMALL, routing) == [
+        ("LP101", "routing.yaml:2:1"),
+        ("LP606", "routing.yaml:3:25"),
+        ("LP210", "routing.yaml:4:21"),
+    ]
