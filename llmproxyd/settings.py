@@ -292,18 +292,20 @@ def default_listen(environ: Mapping[str, str], state_dir: Path, uid: int) -> tup
         raise SettingsError(f"{path}: {error}; choose another with --listen unix:/PATH") from None
 
 
-def check_listeners(listen: Sequence[Listen]) -> None:
-    """Refuse to serve strangers: this version knows no client keys, so only this machine may connect.
+def check_listeners(listen: Sequence[Listen], *, keys_declared: bool = False) -> None:
+    """Refuse to serve strangers: whoever is not on this machine has to show a key, so there must be one.
 
-    Raises SystemExit(78) after saying why on stderr.
+    keys_declared: whether the configuration has a tenant. Raises SystemExit(78) after saying why on stderr.
     """
     open_ones = [str(address) for address in listen if isinstance(address, Tcp) and not address.loopback]
-    if not open_ones:
+    if keys_declared or not open_ones:
         return
     sys.stderr.write(
         f"llmproxyd: refusing to listen on {', '.join(open_ones)}: anyone who can reach that address could spend "
-        "your provider keys, because this version does not ask clients for a key.\n"
-        "  Listen on 127.0.0.1, [::1] or unix:/PATH, and let a reverse proxy that authenticates callers "
+        "your provider keys, because routing.yaml declares no client keys.\n"
+        '  Declare one: `tenants: {NAME: {keys: ["sha256:..."]}}`, with the 64 digits that '
+        "`printf %s KEY | sha256sum` prints.\n"
+        "  Or listen on 127.0.0.1, [::1] or unix:/PATH, and let a reverse proxy that authenticates callers "
         "stand in front.\n"
     )
     raise SystemExit(Exit.CONFIG)

@@ -215,7 +215,13 @@ def test_listening_beyond_this_machine_is_refused(text: str, capsys: pytest.Capt
     assert stop.value.code == 78
     said = capsys.readouterr().err
     assert f"refusing to listen on {text}:" in said
-    assert "Listen on 127.0.0.1" in said
+    assert "declares no client keys" in said
+    assert "printf %s KEY | sha256sum" in said
+    assert "listen on 127.0.0.1" in said
+
+
+def test_listening_beyond_this_machine_is_allowed_once_clients_show_keys() -> None:
+    check_listeners((parse_listen("0.0.0.0:8400"),), keys_declared=True)
 
 
 def test_listening_on_loopback_and_sockets_is_allowed() -> None:

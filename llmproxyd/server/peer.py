@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 from dataclasses import dataclass
@@ -31,3 +32,9 @@ def peer_of(http: web.BaseRequest) -> Peer | None:
     if peer is None or peer.family != socket.AF_UNIX or not hasattr(socket, "SO_PEERCRED"):
         return None
     return Peer(*_UCRED.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)))
+
+
+def is_own(http: web.BaseRequest) -> bool:
+    """Whether root or the daemon's own user asks, over the Unix socket."""
+    peer = peer_of(http)
+    return peer is not None and peer.uid in (0, os.getuid())
