@@ -21,7 +21,7 @@ from llmproxyd.values.failure import ExchangeFailed, Failure
 
 _MAX_WARNINGS_CHARS = 1000
 _UNFIT = re.compile(r"[^\x20-\x7e]")
-_STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", "Server": "llmproxyd"}
+STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", "Server": "llmproxyd"}
 
 
 def known_headers(record: ExchangeRecord) -> dict[str, str]:
@@ -118,7 +118,7 @@ class Answer:
             raise let_go(self._http.transport) from None
 
     async def _stream(self) -> web.StreamResponse:
-        opening = _Opening(self._http, self._voice, {**known_headers(self._record), **_STREAM_HEADERS})
+        opening = _Opening(self._http, self._voice, {**known_headers(self._record), **STREAM_HEADERS})
         opening.ping_after(self._ping_after_s)
         try:
             running = await self._exchange.commit()
@@ -132,7 +132,7 @@ class Answer:
             raise
         response = await opening.stop()
         if response is None:
-            response = opening.respond({**self._headers(running), **_STREAM_HEADERS})
+            response = opening.respond({**self._headers(running), **STREAM_HEADERS})
             await response.prepare(self._http)
         else:
             self._headers(running)

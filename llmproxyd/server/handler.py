@@ -11,16 +11,25 @@ from llmproxyd.exchange.account import Ending
 from llmproxyd.exchange.lane import Voice
 from llmproxyd.server.admission import check_json
 from llmproxyd.server.answer import Answer, known_headers
+from llmproxyd.server.async_calls import AsyncCalls, prefers_async
+from llmproxyd.server.background import Background
 from llmproxyd.server.body import BODY_TIMEOUT_S, read_body
 from llmproxyd.server.intake import Intake, Visit
 from llmproxyd.server.reply import CLIENT_STALL_S, REQUEST_ID, Written, send
 from llmproxyd.surfaces.ollama_load import answer_load
+from llmproxyd.surfaces.responses_background import wants_background
 from llmproxyd.values.contracts import Surface
-from llmproxyd.values.failure import ExchangeFailed, Failure
+from llmproxyd.values.failure import ExchangeFailed, Failure, FailureKind
 from llmproxyd.values.plan import Plan
 from llmproxyd.values.request import Operation, Request
 
 PING_AFTER_S = 5.0
+_NO_BACKGROUND = Failure(
+    FailureKind.BAD_REQUEST,
+    "Answers in the background are not offered here; leave out 'background' and wait, or use 'stream'.",
+    param="background",
+    code="unsupported_parameter",
+)
 
 
 class Handler:
@@ -34,8 +43,12 @@ class Handler:
         ping_after_s: float = PING_AFTER_S,
         body_timeout_s: float = BODY_TIMEOUT_S,
         client_stall_s: float = CLIENT_STALL_S,
+        async_calls: AsyncCalls | None = None,
+        background: Background | None = None,
     ) -> None:
         self._intake = intake
+        self._async_calls = async_calls
+        self._background = background
         self._max_body_bytes = max_body_bytes
         self._ping_after_s = ping_after_s
         self._body_timeout_s = body_timeout_s
@@ -61,12 +74,31 @@ class Handler:
     async def _serve(self, http: web.BaseRequest, visit: Visit) -> web.StreamResponse:
         intake = self._intake
         body = await self._read(http)
-        request, inherited = intake.resume(visit, intake.understand(visit, body, http.raw_path))
+        request = intake.understand(visit, body, http.raw_path)
+        recalled = None
+        if self._background is not None and request.document.get("previous_response_id") is not None:
+            recalled = await self._background.recall(request, visit.owner)
+        request, inherited = intake.resume(visit, request, recalled)
         plan = intake.decide(visit, request, inherited)
         loaded = answer_load(request, int(intake.wall())) if plan.failure is None else None
         if loaded is not None:
             return await self._say(http, visit, loaded)
-        return await self._exchange(http, visit, request, plan)
+        later = self._later(request, visit)
+        if later is None:
+            return await self._exchange(http, visit, request, plan)
+        if plan.failure is not None:
+            raise ExchangeFailed(plan.failure)
+        return await later.accept(http, visit, request, inherited)
+
+    def _later(self, request: Request, visit: Visit) -> AsyncCalls | Background | None:
+        """Who keeps the request to be answered later, if that is wished."""
+        if wants_background(request):
+            if self._background is None:
+                raise ExchangeFailed(_NO_BACKGROUND)
+            return self._background
+        if "Prefer" in visit.headers and prefers_async(request, visit.headers):
+            return self._async_calls
+        return None
 
     async def _read(self, http: web.BaseRequest) -> bytes:
         refused = check_json(http.headers)

@@ -26,6 +26,7 @@ from llmproxyd.values.failure import ExchangeFailed, Failure, FailureKind
 from llmproxyd.values.plan import Plan, Prompt
 from llmproxyd.values.request import Dialect, Operation, Request
 from llmproxyd.values.snapshot import Deployment, Privacy
+from llmproxyd.values.stored import StoredResponse
 
 
 @dataclass(slots=True)
@@ -121,9 +122,11 @@ class Intake:
         except BadRequest as bad:
             raise ExchangeFailed(bad.failure) from None
 
-    def resume(self, visit: Visit, request: Request) -> tuple[Request, str | None]:
+    def resume(
+        self, visit: Visit, request: Request, recalled: StoredResponse | None = None
+    ) -> tuple[Request, str | None]:
         """The request with the conversation it goes on from, and that conversation's label. Raises ExchangeFailed."""
-        return self._keeper.resume(request, visit.owner)
+        return self._keeper.resume(request, visit.owner, recalled)
 
     def decide(self, visit: Visit, request: Request, inherited: str | None) -> Plan:
         """inherited: the label that the conversation has already. Raises ExchangeFailed for a header that says nothing;

@@ -39,14 +39,19 @@ class ResponseKeeper:
 
     # --- around an exchange -----------------------------------------------------------------------------------
 
-    def resume(self, request: Request, owner: str) -> tuple[Request, str | None]:
-        """The request with the conversation it refers to, and that conversation's label. Raises ExchangeFailed."""
+    def resume(
+        self, request: Request, owner: str, recalled: StoredResponse | None = None
+    ) -> tuple[Request, str | None]:
+        """The request with the conversation it refers to, and that conversation's label. Raises ExchangeFailed.
+
+        recalled: that conversation, where somebody else keeps it.
+        """
         if request.dialect is not Dialect.OPENAI_RESPONSES:
             return request, None
         labels: list[str | None] = [None]
 
         def resolve(response_id: str, owner: str) -> StoredResponse | None:
-            found = self._store.get(response_id, owner, self._clock())
+            found = recalled or self._store.get(response_id, owner, self._clock())
             if found is not None:
                 labels.append(found.label)
             return found

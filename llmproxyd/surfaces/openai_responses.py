@@ -132,11 +132,11 @@ def _parse_envelope(headers: Headers, body: bytes, surface: Surface) -> Request:
     document = decode_body(body)
     model = read_model(document)
     _check_input(document)
-    if read_bool(document, "background"):
+    if read_bool(document, "background") and read_bool(document, "store") is False:
         raise BadRequest(
-            "Answers in the background are not offered; leave out 'background' and wait, or use 'stream'.",
+            "An answer in the background has to be stored: leave out 'store', or 'background'.",
             param="background",
-            code="unsupported_parameter",
+            code="invalid_value",
         )
     return Request(
         operation=surface.operation,

@@ -126,7 +126,7 @@ def format_deleted(response_id: str) -> bytes:
 
 
 def refuse_cancel(stored: StoredResponse) -> Failure:
-    """POST /v1/responses/{id}/cancel. Nothing that is kept is still running: there are no background responses."""
+    """POST /v1/responses/{id}/cancel of one that is not a background response: it is kept because it is complete."""
     return Failure(
         FailureKind.BAD_REQUEST,
         f"The response '{stored.id}' was not made in the background, and is complete: it cannot be cancelled.",

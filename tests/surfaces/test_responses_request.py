@@ -109,7 +109,7 @@ def test_needs_are_found_wherever_they_are(fields: dict[str, Any], needs: set[Ca
         (b'{"model":"m","input":[]}', "input"),
         (b'{"model":"m","input":7}', "input"),
         (b'{"model":"m","input":["x"]}', "input[0]"),
-        (b'{"model":"m","input":"x","background":true}', "background"),
+        (b'{"model":"m","input":"x","background":true,"store":false}', "background"),
         (b'{"model":"m","input":"x","max_output_tokens":0}', "max_output_tokens"),
         (b'{"model":"m","input":"x","metadata":{"a":1}}', "metadata.a"),
     ],
