@@ -34,9 +34,13 @@ from llmproxyd.reload import Reloader
 from llmproxyd.routing.compile import compile_routes
 from llmproxyd.routing.estimate import estimate_tokens
 from llmproxyd.server.admission import Admission, allowed_hosts
+from llmproxyd.server.async_calls import AsyncCalls
+from llmproxyd.server.background import Background
+from llmproxyd.server.detached import Detached
 from llmproxyd.server.exchange_log import ExchangeLog
 from llmproxyd.server.handler import Handler
 from llmproxyd.server.intake import Intake
+from llmproxyd.server.jobs import JobRunner
 from llmproxyd.server.listen import CannotListen, Listener, adopt, bind, remove, start
 from llmproxyd.server.metrics import Counters
 from llmproxyd.server.names import NameViews
@@ -47,6 +51,7 @@ from llmproxyd.server.trial import ProviderTest
 from llmproxyd.server.views import Views
 from llmproxyd.server.web import Web
 from llmproxyd.settings import Settings
+from llmproxyd.state.jobs import JobStore
 from llmproxyd.state.registry import Registry
 from llmproxyd.state.responses import ResponseMemory
 from llmproxyd.surfaces.facts import RequestPrompt
@@ -132,7 +137,18 @@ class _Daemon:
             clock=time.monotonic,
             wall=time.time,
         )
-        self._handler = Handler(intake, max_body_bytes=settings.max_body_bytes)
+        detached = Detached(intake)
+        self._jobs = JobRunner(
+            JobStore(settings.state_dir / "jobs.db", wall=time.time), detached, wall=time.time
+        )
+        self._async_calls = AsyncCalls(self._jobs, wall=time.time)
+        self._background = Background(self._jobs, detached, wall=time.time)
+        self._handler = Handler(
+            intake,
+            max_body_bytes=settings.max_body_bytes,
+            async_calls=self._async_calls,
+            background=self._background,
+        )
         self._views = Views(
             in_force=self._in_force,
             reloader=self._reloader,
@@ -201,6 +217,8 @@ class _Daemon:
             OllamaViews(self._in_force),
             self._keeper,
             ProviderTest(in_force=self._in_force, registry=self._registry, prober=self._prober),
+            self._async_calls,
+            self._background,
         )
         self._web = Web(paths, admission, max_body_bytes=self._settings.max_body_bytes)
         server = self._web.new_server()
@@ -211,7 +229,7 @@ class _Daemon:
         gc.freeze()
         gc.set_threshold(10_000, 20, 50)
         self._tell_started(listeners)
-        for running in (self._reloader.run(), self._prober.run(), self._beat()):
+        for running in (self._reloader.run(), self._prober.run(), self._jobs.run(), self._beat()):
             self._spawn(running)
         await self._stop.wait()
         await self._drain(doors, server, inherited=any(listener.inherited for listener in listeners))
@@ -325,6 +343,7 @@ class _Daemon:
         await asyncio.gather(*patience, *self._tasks, return_exceptions=True)
         left = self._web.count
         await server.shutdown(_FAST_STOP_S if left else 0.1)
+        await self._jobs.stop()
         await self._reloader.close()
         self._exchange_log.flush()
         _log.info("stopped", cut=left)

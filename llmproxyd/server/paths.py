@@ -6,6 +6,10 @@ import re
 
 from aiohttp import web
 
+from llmproxyd.server.async_calls import PATH as ASYNC_PATH
+from llmproxyd.server.async_calls import AsyncCalls
+from llmproxyd.server.background import PATH as BACKGROUND_PATH
+from llmproxyd.server.background import Background
 from llmproxyd.server.handler import Handler
 from llmproxyd.server.ids import new_request_id
 from llmproxyd.server.names import NameViews
@@ -34,6 +38,8 @@ def build_paths(
     ollama: OllamaViews,
     keeper: ResponseKeeper,
     provider_test: ProviderTest,
+    async_calls: AsyncCalls,
+    background: Background,
 ) -> Paths:
     exact = surface_views(SURFACES, handler.serve)
     for method in ("GET", "HEAD"):
@@ -55,6 +61,8 @@ def build_paths(
     return Paths(
         exact=exact,
         patterns=(
+            *((method, ASYNC_PATH, async_calls.view) for method in ("GET", "DELETE")),
+            *((method, BACKGROUND_PATH, background.view) for method in ("GET", "DELETE", "POST")),
             *((method, RESPONSE_PATH, keeper.view) for method in ("GET", "DELETE", "POST")),
             *((method, _BLOBS, ollama.manage) for method in ("GET", "HEAD", "POST")),
             ("POST", gemini_generate.CALL_PATH, _gemini_view(handler)),
