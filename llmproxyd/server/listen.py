@@ -15,6 +15,9 @@ from llmproxyd.settings import Tcp, Unix
 
 BACKLOG = 4096
 
+# asyncio's own loop takes so many in one go, and out of descriptors it fails as often, with a traceback each time.
+_ACCEPTS_AT_ONCE = 64
+
 
 class CannotListen(Exception):  # noqa: N818 - a condition of the machine, told to the operator
     """The message says which address, why, and what to do."""
@@ -119,9 +122,10 @@ def _make_way(path: Path) -> None:
 async def start(listener: Listener, server: web.Server) -> asyncio.Server:
     """Begin to accept connections."""
     loop = asyncio.get_running_loop()
-    if listener.is_unix:
-        return await loop.create_unix_server(server, sock=listener.socket, backlog=BACKLOG)
-    return await loop.create_server(server, sock=listener.socket, backlog=BACKLOG)
+    create = loop.create_unix_server if listener.is_unix else loop.create_server
+    started = await create(server, sock=listener.socket, backlog=_ACCEPTS_AT_ONCE)
+    listener.socket.listen(BACKLOG)  # the kernel's line is as long as before
+    return started
 
 
 def remove(listener: Listener) -> None:

@@ -18,6 +18,7 @@ from aiohttp.streams import StreamReader
 
 from llmproxyd.logs import get_logger
 from llmproxyd.server.admission import Admission, Refusal
+from llmproxyd.server.crowd import Crowd, Doors, places_for, raise_descriptor_limit
 from llmproxyd.server.ids import new_request_id
 from llmproxyd.server.peer import is_local
 from llmproxyd.server.reply import LAST, REQUEST_ID, Written, send
@@ -63,22 +64,28 @@ class Paths:
 
 
 class Web:
-    """Turns connections into calls of views. ``count`` requests are in hand; ``draining`` tells the last ones to go."""
+    """Turns connections into calls of views. ``count`` requests are in hand; ``draining`` tells the last ones to go.
 
-    def __init__(self, paths: Paths, admission: Admission, *, max_body_bytes: int) -> None:
+    ``crowd``: how many may be connected; None: as many as the host has descriptors for.
+    """
+
+    def __init__(
+        self, paths: Paths, admission: Admission, *, max_body_bytes: int, crowd: Crowd | None = None
+    ) -> None:
         self._paths = paths
         self._admission = admission
         self._max_body_bytes = max_body_bytes
+        self.crowd = Crowd(places_for(raise_descriptor_limit())) if crowd is None else crowd
         self.count = 0
         self.draining = False
         self._idle = asyncio.Event()
 
-    def new_server(self) -> web.Server:
+    def new_server(self) -> Doors:
         """A protocol factory for ``loop.create_server``; one may serve many listeners."""
-        return web.Server(
+        return Doors(
             self.serve,
+            self.crowd,
             request_factory=self._new_request,
-            handler_cancellation=True,
             access_log=None,
             keepalive_timeout=_IDLE_S,
             max_line_size=_MAX_HEADER_BYTES,

@@ -6,12 +6,14 @@ import asyncio
 import os
 import socket
 import stat
+import struct
+import sys
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 
-from llmproxyd.server.listen import CannotListen, Listener, adopt, bind, remove, start
+from llmproxyd.server.listen import BACKLOG, CannotListen, Listener, adopt, bind, remove, start
 from llmproxyd.settings import Tcp, Unix
 
 
@@ -159,4 +161,17 @@ async def test_a_started_listener_serves(kind: str, path: Path) -> None:
     writer.write(b"GET / HTTP/1.0\r\n\r\n")
     assert (await reader.read()).endswith(b"hello")
     writer.close()
+    server.close()
+
+
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="only Linux tells how long a listener's line is"
+)
+async def test_a_started_listener_keeps_its_long_line() -> None:
+    """However few the loop takes out of it at a time."""
+    listener = bind(Tcp("127.0.0.1", 0))
+    server = await start(listener, web.Server(lambda _: asyncio.sleep(0)))  # type: ignore[arg-type]
+    told = listener.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 32)
+    (longest,) = struct.unpack_from("I", told, 28)  # tcpi_sacked: on a listening socket, the backlog
+    assert longest == min(BACKLOG, int(Path("/proc/sys/net/core/somaxconn").read_text()))
     server.close()
