@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,13 +24,33 @@ def environment(**extra: str) -> dict[str, str]:
     return {**kept, "HOME": "/nonexistent", "PYTHONUNBUFFERED": "1", **extra}
 
 
+def limited(descriptors: int | None) -> tuple[str, ...]:
+    """What to put before a command so that it can open at most so many files."""
+    if descriptors is None:
+        return ()
+    return ("sh", "-c", f'ulimit -n {descriptors} && exec "$@"', "sh")
+
+
+def handing_over(listener: socket.socket | None) -> tuple[str, ...]:
+    """What to put before a command so that it finds ``listener`` where systemd puts sockets."""
+    if listener is None:
+        return ()
+    told = "LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=http"
+    return ("bash", "-c", f'exec 3<&{listener.fileno()}; {told} exec "$@"', "bash")
+
+
 @dataclass
 class Daemon:
-    """Started by ``async with``; stopped (and waited for) at its end. ``log`` holds its JSON lines."""
+    """Started by ``async with``; stopped (and waited for) at its end. ``log`` holds its JSON lines. ``program``: what the
+    interpreter runs; ``descriptors``: at most so many open files; ``inherits``: a listening socket handed over as systemd
+    does, instead of the TCP one it would open."""
 
     directory: Path
     environ: dict[str, str] = field(default_factory=dict)
     arguments: tuple[str, ...] = ()
+    program: tuple[str, ...] = ("-m", "llmproxyd")
+    descriptors: int | None = None
+    inherits: socket.socket | None = None
     log: list[dict[str, Any]] = field(default_factory=list)
     raw_log: list[str] = field(default_factory=list)
     _process: asyncio.subprocess.Process | None = None
@@ -58,9 +79,10 @@ class Daemon:
 
     async def __aenter__(self) -> Self:
         self._process = await asyncio.create_subprocess_exec(
+            *limited(self.descriptors),
+            *handing_over(self.inherits),
             sys.executable,
-            "-m",
-            "llmproxyd",
+            *self.program,
             "run",
             "--config-dir",
             str(self.config_dir),
@@ -74,6 +96,7 @@ class Daemon:
             "json",
             *self.arguments,
             env=environment(**self.environ),
+            pass_fds=() if self.inherits is None else (self.inherits.fileno(),),
             stderr=asyncio.subprocess.PIPE,
             limit=1 << 22,
         )
@@ -138,6 +161,19 @@ class Daemon:
         entry = found()
         assert entry is not None
         return entry
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    def cpu_s(self) -> float:
+        """What the kernel has charged it so far, user and system."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def resident_kib(self) -> int:
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGESIZE") // 1024
 
     def session(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(base_url=self.url)

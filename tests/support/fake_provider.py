@@ -18,7 +18,8 @@ from typing import Any, Self, TypeAlias
 
 @dataclass(slots=True)
 class Seen:
-    """One request as it arrived. Times are ``time.monotonic()``; ``gone_s``: when the peer closed on us."""
+    """One request as it arrived. Times are ``time.monotonic()``; ``gone_s``: when the peer closed on us; ``first_s``: when
+    a manner that tells wrote the first content, ``wrote_s``: when the last bytes were written."""
 
     at_s: float
     method: str
@@ -27,6 +28,8 @@ class Seen:
     body: bytes
     gone_s: float | None = None
     done_s: float | None = None
+    first_s: float | None = None
+    wrote_s: float | None = None
 
     @property
     def json(self) -> Any:
@@ -43,15 +46,18 @@ class Exchange:
 
     async def head(self, status: int, headers: dict[str, str]) -> None:
         lines = [f"HTTP/1.1 {status} Status", *(f"{k}: {v}" for k, v in headers.items()), "", ""]
-        self.writer.write("\r\n".join(lines).encode())
-        await self.writer.drain()
+        await self.write("\r\n".join(lines).encode())
 
     async def chunk(self, data: bytes) -> None:
-        self.writer.write(b"%x\r\n%b\r\n" % (len(data), data))
-        await self.writer.drain()
+        await self.write(b"%x\r\n%b\r\n" % (len(data), data))
 
     async def last_chunk(self) -> None:
-        self.writer.write(b"0\r\n\r\n")
+        await self.write(b"0\r\n\r\n")
+
+    async def write(self, data: bytes) -> None:
+        """These bytes, whatever they are."""
+        self.writer.write(data)
+        self.seen.wrote_s = time.monotonic()
         await self.writer.drain()
 
     def reset(self) -> None:
@@ -72,8 +78,7 @@ def answer(
     async def manner(exchange: Exchange) -> None:
         extra = {name.replace("_", "-"): value for name, value in headers.items()}
         await exchange.head(status, {"content-type": content_type, "content-length": str(len(body)), **extra})
-        exchange.writer.write(body)
-        await exchange.writer.drain()
+        await exchange.write(body)
 
     return manner
 
@@ -213,9 +218,13 @@ class FakeProvider:
         return self._port
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self._port, backlog=1024)
-        self._port = self._server.sockets[0].getsockname()[1]
+        await self.start()
         return self
+
+    async def start(self) -> None:
+        """Accept connections, on the same port as before if there was one."""
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self._port, backlog=4096)
+        self._port = self._server.sockets[0].getsockname()[1]
 
     async def __aexit__(self, *exc: object) -> None:
         await self.stop()
