@@ -59,6 +59,7 @@ def _fields(record: ExchangeRecord) -> dict[str, Any]:
         fields["bytes_out"] = record.bytes_out
     if record.label:
         fields["label"] = record.label
+    fields.update(_rare(record))
     if record.usage is not None:
         fields["input_tokens"] = record.usage.input_tokens
         fields["output_tokens"] = record.usage.output_tokens
@@ -67,15 +68,35 @@ def _fields(record: ExchangeRecord) -> dict[str, Any]:
     if record.failure is not None:
         fields["failure"] = record.failure.kind.value
         fields["failure_detail"] = _detail(record.failure)
-    if len(record.attempts) > 1 or record.failure is not None:
+    if len(record.attempts) > 1 or record.failure is not None or record.waited_s:
         fields["attempts"] = [_attempt(attempt) for attempt in record.attempts]
     fields.update(record.claims)
     fields["logger"] = "exchange"
     return fields
 
 
+def _rare(record: ExchangeRecord) -> dict[str, Any]:
+    """What most exchanges have nothing to say about."""
+    told: dict[str, Any] = {}
+    if record.tenant:
+        told["tenant"] = record.tenant
+    if record.waited_s:
+        told["queued_ms"] = _ms(record.waited_s)
+    if record.continued:
+        told["continued"] = record.continued
+    if record.disputed is not None:
+        told["usage_disputed"] = record.disputed
+    return told
+
+
 def _attempt(attempt: AttemptRecord) -> dict[str, Any]:
     told: dict[str, Any] = {"deployment": attempt.deployment, "ms": _ms(attempt.duration_s)}
+    if not attempt.sent:
+        told["sent"] = False
+    if attempt.hedge:
+        told["hedge"] = True
+    if attempt.waited_s:
+        told["queued_ms"] = _ms(attempt.waited_s)
     if attempt.failure is not None:
         told["failure"] = attempt.failure.kind.value
         told["detail"] = _detail(attempt.failure)

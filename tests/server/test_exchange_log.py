@@ -101,6 +101,34 @@ async def test_attempts_are_told_when_there_were_several(rows: list[Any]) -> Non
     ]
 
 
+async def test_an_attempt_tells_that_it_was_a_hedge_waited_in_line_or_was_never_sent(rows: list[Any]) -> None:
+    shut = Failure(FailureKind.SATURATED, "not now", code="breaker_open")
+    attempts = [
+        AttemptRecord("a/m", "verbatim", 0.0, shut, sent=False),
+        AttemptRecord("b/m", "verbatim", 0.5, None, waited_s=0.25),
+        AttemptRecord("c/m", "verbatim", 0.1, None, hedge=True),
+    ]
+    _, fields = await tell(record(attempts=attempts, waited_s=0.25), rows)
+    assert fields["queued_ms"] == 250.0
+    assert fields["attempts"] == [
+        {"deployment": "a/m", "ms": 0.0, "sent": False, "failure": "saturated", "detail": "not now"},
+        {"deployment": "b/m", "ms": 500.0, "queued_ms": 250.0},
+        {"deployment": "c/m", "ms": 100.0, "hedge": True},
+    ]
+
+
+async def test_a_single_attempt_that_waited_in_line_is_told(rows: list[Any]) -> None:
+    waited = [AttemptRecord("b/m", "verbatim", 0.5, None, waited_s=0.25)]
+    _, fields = await tell(record(attempts=waited, waited_s=0.25), rows)
+    assert [attempt["queued_ms"] for attempt in fields["attempts"]] == [250.0]
+
+
+async def test_tenant_continuation_and_doubts_about_the_usage_are_told(rows: list[Any]) -> None:
+    _, fields = await tell(record(tenant="acme", continued=1, disputed="no tokens for an answer"), rows)
+    assert (fields["tenant"], fields["continued"]) == ("acme", 1)
+    assert fields["usage_disputed"] == "no tokens for an answer"
+
+
 async def test_one_that_was_understood_by_nobody_has_little_to_tell(rows: list[Any]) -> None:
     failure = Failure(FailureKind.BAD_REQUEST, "The body is not JSON.")
     refused = record(request=None, ending=Ending.FAILED, status=400, failure=failure, label="")
