@@ -23,6 +23,7 @@ COMMANDS: Mapping[str, str] = {
     "check": "llmproxyd.commands.check",
     "explain": "llmproxyd.commands.explain",
     "providers": "llmproxyd.commands.providers",
+    "events": "llmproxyd.commands.events",
     "reload": "llmproxyd.commands.reload",
     "config": "llmproxyd.commands.config",
 }
@@ -41,6 +42,7 @@ Commands (llmproxyd COMMAND -h tells more):
   check       check the two files (also: --check-config)
   explain     explain a decision, or a diagnostic code such as LP201
   providers   show the providers of the running daemon, or test one
+  events      show what happened lately, or as it happens
   reload      have the running daemon read its files again
   config      show where the files are, or print their schemas
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from llmproxyd.exits import Exit
 from llmproxyd.settings import Listen, Settings, Tcp, Unix, default_sockets
 
 MAX_REPLY_BYTES = 16 * 1024 * 1024
+MAX_LINE_BYTES = 1024 * 1024
 CONNECT_TIMEOUT_S = 2.0
 
 
@@ -76,6 +77,43 @@ def ask(
     document: sent as JSON unless None. timeout_s: for the whole wait between two pieces of the answer.
     Raises CannotGoOn: 69 if nobody answers or lets us in, 75 if the answer takes too long.
     """
+    connection, address = _connect(settings, environ, timeout_s)
+    try:
+        return _converse(connection, address, settings, method, path, document)
+    finally:
+        connection.close()
+
+
+def follow(
+    settings: Settings, environ: Mapping[str, str], path: str, *, silence_s: float = 45.0
+) -> Iterator[bytes]:
+    """The lines of an answer that goes on, without their ends, until the daemon ends it.
+
+    silence_s: after so long without a line nobody is there any more. Raises CannotGoOn: 69 if nobody answers, lets us
+    in or goes on, 75 after a silence.
+    """
+    connection, address = _connect(settings, environ, silence_s)
+    headers = {"Accept": "text/event-stream", "Connection": "close"} | _credentials(address, settings)
+    try:
+        connection.request("GET", path, headers=headers)
+        response = connection.getresponse()
+        if response.status != http.HTTPStatus.OK:
+            reply = _read_reply(response.status, response.read(MAX_REPLY_BYTES + 1), address)
+            raise CannotGoOn(Exit.UNAVAILABLE, f"the daemon does not tell that (status {reply.status})")
+        while line := response.readline(MAX_LINE_BYTES):
+            yield line.rstrip(b"\r\n")
+    except TimeoutError:
+        raise CannotGoOn(Exit.TIMED_OUT, f"the daemon at {address} has fallen silent") from None
+    except (OSError, http.client.HTTPException) as error:
+        raise _broke_off(error, address) from None
+    finally:
+        connection.close()
+
+
+def _connect(
+    settings: Settings, environ: Mapping[str, str], timeout_s: float
+) -> tuple[http.client.HTTPConnection, Listen]:
+    """To the first address that accepts a connection."""
     tried = addresses(settings, environ)
     for address in tried:
         connection = _connection(address, timeout_s)
@@ -83,10 +121,7 @@ def ask(
             connection.connect()
         except (OSError, ValueError):
             continue  # nobody there: the last word, after the last address, names all of them
-        try:
-            return _converse(connection, address, settings, method, path, document)
-        finally:
-            connection.close()
+        return connection, address
     places = ", ".join(map(str, tried))
     raise CannotGoOn(
         Exit.UNAVAILABLE,
@@ -109,11 +144,9 @@ def _converse(
     document: object,
 ) -> Reply:
     body = None if document is None else json.dumps(document).encode()
-    headers = {"Accept": "application/json", "Connection": "close"}
+    headers = {"Accept": "application/json", "Connection": "close"} | _credentials(address, settings)
     if body is not None:
         headers["Content-Type"] = "application/json"
-    if isinstance(address, Tcp):
-        headers["Authorization"] = f"Bearer {_read_token(settings)}"
     try:
         connection.request(method, path, body, headers)
         response = connection.getresponse()
@@ -121,9 +154,18 @@ def _converse(
     except TimeoutError:
         raise CannotGoOn(Exit.TIMED_OUT, f"the daemon at {address} did not answer in time") from None
     except (OSError, http.client.HTTPException) as error:
-        reason = str(error) or type(error).__name__
-        raise CannotGoOn(Exit.UNAVAILABLE, f"the daemon at {address} broke off: {reason}") from None
+        raise _broke_off(error, address) from None
     return _read_reply(response.status, data, address)
+
+
+def _broke_off(error: Exception, address: Listen) -> CannotGoOn:
+    reason = str(error) or type(error).__name__
+    return CannotGoOn(Exit.UNAVAILABLE, f"the daemon at {address} broke off: {reason}")
+
+
+def _credentials(address: Listen, settings: Settings) -> dict[str, str]:
+    """A Unix socket knows who we are."""
+    return {"Authorization": f"Bearer {_read_token(settings)}"} if isinstance(address, Tcp) else {}
 
 
 def _read_token(settings: Settings) -> str:
