@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 from llmproxyd.config.report import format_json
 from llmproxyd.in_force import InForce, ReloadVerdict
-from llmproxyd.state.registry import ProviderReport
-from llmproxyd.values.snapshot import Snapshot
 
 VERSION = 1
 REFERENCE_CODES = frozenset({"LP201", "LP202", "LP203", "LP207", "LP208", "LP303", "LP601"})
@@ -74,33 +71,4 @@ def _summary(verdict: ReloadVerdict) -> dict[str, Any]:
         "trigger": verdict.trigger,
         "duration_s": round(verdict.duration_s, 6),
         "at": rfc3339(verdict.at_s),
-    }
-
-
-def providers_status(reports: Iterable[ProviderReport], snapshot: Snapshot) -> dict[str, Any]:
-    """Every provider with its state and figures, the names of those that answer, and the default one."""
-    reports = tuple(reports)
-    return {
-        "version": VERSION,
-        "default_provider": snapshot.default_provider,
-        "providers": [_provider(report) for report in reports],
-        "available": [report.name for report in reports if report.state == "available"],
-    }
-
-
-def _provider(report: ProviderReport) -> dict[str, Any]:
-    return {
-        "name": report.name,
-        "preset": report.preset,
-        "zone": report.zone,
-        "state": report.state,
-        "reason": report.reason,
-        "requests": report.requests,
-        "successes": report.successes,
-        "failures": report.failures,
-        "success_rate": report.success_rate,
-        "mean_response_s": report.mean_response_s,
-        "last_success": rfc3339(report.last_success_s),
-        "last_failure": rfc3339(report.last_failure_s),
-        "models": list(report.models),
     }

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from llmproxyd.config.presets import PRESETS
 from llmproxyd.exchange.probe import Asked
-from llmproxyd.state.registry import ProviderReport
+from llmproxyd.state.report import ProviderReport
 from llmproxyd.values.contracts import Listed
 from llmproxyd.values.failure import Failure, FailureKind
 from llmproxyd.values.secret import Secret
@@ -262,6 +262,7 @@ def _scrub(text: str, provider: Provider) -> str:
 
 
 def _secrets(provider: Provider) -> Iterator[str]:
-    for value in (provider.secret, *provider.headers.values()):
+    keys = (credential.secret for credential in provider.credentials)
+    for value in (provider.secret, *keys, *provider.headers.values()):
         if isinstance(value, Secret) and value.reveal():
             yield value.reveal()

@@ -7,14 +7,16 @@ of what a reload removed are dropped: the number of series is bounded by the fil
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from llmproxyd.exchange.account import Ending, ExchangeRecord
 from llmproxyd.in_force import InForce
-from llmproxyd.state.registry import ProviderReport
+from llmproxyd.server.outcome import find_failover, find_retries, judge_hedge
+from llmproxyd.state.report import ProviderReport
 from llmproxyd.values.cost import Usage
+from llmproxyd.values.request import Priority
 from llmproxyd.values.snapshot import Snapshot
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -66,6 +68,10 @@ class Counters:
         self.first_content: dict[tuple[str], Histogram] = {}
         self.total: dict[tuple[str], Histogram] = {}
         self.overhead = Histogram(OVERHEAD_BOUNDS_S)
+        self.failovers: dict[tuple[str, str, str], int] = {}
+        self.retries: dict[tuple[str], int] = {}
+        self.hedges: dict[tuple[str], int] = {}
+        self.disputed: dict[tuple[str], int] = {}
 
     def exchange(self, record: ExchangeRecord) -> None:
         """Count one exchange that is over: a sink of ``Account``."""
@@ -73,8 +79,11 @@ class Counters:
         provider, model = (deployment.provider.name, deployment.model) if deployment else _NOBODY
         _add(self.exchanges, (provider, model, _outcome(record)))
         for attempt in record.attempts:
-            outcome = attempt.failure.kind.value if attempt.failure else "ok"
-            _add(self.attempts, (attempt.deployment.partition("/")[0], outcome))
+            if attempt.sent:
+                outcome = attempt.failure.kind.value if attempt.failure else "ok"
+                _add(self.attempts, (_provider_of(attempt.deployment), outcome))
+        if len(record.attempts) > 1:
+            self._count_detours(record)
         if record.request is not None and record.request.stream:
             _add(self.streams, (record.ending.value,))
         if deployment is None:
@@ -83,10 +92,24 @@ class Counters:
         if record.first_content_s is not None:
             _observe(self.first_content, (provider,), record.first_content_s, FIRST_CONTENT_BOUNDS_S)
             self.overhead.observe(record.overhead_s)
+        if record.disputed is not None:
+            _add(self.disputed, (provider,))
         if record.usage is not None:
             self._count_tokens(provider, model, record.usage)
         if record.cost_nanos is not None:
             _add(self.cost_nanos, (provider, model), record.cost_nanos)
+
+    def _count_detours(self, record: ExchangeRecord) -> None:
+        """By provider, not by deployment: the square of the number of models would be too many series."""
+        failover = find_failover(record)
+        if failover is not None:
+            origin, to = _provider_of(failover.origin), _provider_of(failover.to)
+            _add(self.failovers, (origin, to, failover.failure.value))
+        for attempt in find_retries(record):
+            _add(self.retries, (_provider_of(attempt.deployment),))
+        for attempt in record.attempts:
+            if attempt.hedge:
+                _add(self.hedges, (judge_hedge(attempt, record),))
 
     def _count_tokens(self, provider: str, model: str, usage: Usage) -> None:
         _add(self.tokens, (provider, model, "input"), usage.input_tokens)
@@ -106,6 +129,36 @@ class Counters:
         _keep(self.attempts, lambda key: key[0] in providers)
         for by_provider in (self.first_content, self.total):
             _keep(by_provider, lambda key: key[0] in providers)
+        for counts in (self.retries, self.disputed):
+            _keep(counts, lambda key: key[0] in providers)
+        _keep(self.failovers, lambda key: key[0] in providers and key[1] in providers)
+
+
+class Line(Protocol):
+    """How things stand at one provider's limits: ``exchange.gate.LineReport``. ``limit``: of ``in_use``; None: none."""
+
+    @property
+    def provider(self) -> str: ...
+    @property
+    def waiting(self) -> Mapping[Priority, int]: ...
+    @property
+    def refused(self) -> Mapping[Priority, int]: ...
+    @property
+    def in_use(self) -> int: ...
+    @property
+    def limit(self) -> int | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What other rooms count, copied on the event loop. ``shed``: requests refused for overload, by class. ``jobs``: by
+    state. ``events``: by kind. ``webhooks``: notices by what came of them."""
+
+    lines: tuple[Line, ...] = ()
+    shed: Mapping[Priority, int] = field(default_factory=dict)
+    jobs: Mapping[str, int] = field(default_factory=dict)
+    events: Mapping[str, int] = field(default_factory=dict)
+    webhooks: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +171,11 @@ class Scrape:
     watch_mode: str
     in_flight: int
     log_lines_lost: int
+    gathered: Gathered = Gathered()
+
+
+def _provider_of(deployment: str) -> str:
+    return deployment.partition("/")[0]
 
 
 def _outcome(record: ExchangeRecord) -> str:

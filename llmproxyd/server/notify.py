@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 from llmproxyd.config.problem import Problem, Severity
 from llmproxyd.config.report import format_line
@@ -19,6 +19,7 @@ from llmproxyd.in_force import ReloadVerdict
 from llmproxyd.logs import get_logger
 from llmproxyd.server.notices import NOTICES, describe
 from llmproxyd.server.outcome import find_failover
+from llmproxyd.state.changes import HealthChange
 from llmproxyd.state.events import Event, Events, Fact
 from llmproxyd.values.failure import Failure, FailureKind, Fault
 
@@ -39,21 +40,6 @@ _SATURATED: Mapping[str | None, str] = {
     "queue_full": "queue_full",
 }
 """Code of a SATURATED failure -> kind of event; any other is a failed exchange like all others."""
-
-
-class Change(Protocol):
-    """``state.registry.HealthChange``."""
-
-    @property
-    def kind(self) -> str: ...
-    @property
-    def subject(self) -> str: ...
-    @property
-    def cause(self) -> str: ...
-    @property
-    def for_s(self) -> float | None: ...
-    @property
-    def help(self) -> str: ...
 
 
 @dataclass(slots=True)
@@ -91,7 +77,7 @@ class Notifier:
 
     # --- what is told ---------------------------------------------------------------------------------------
 
-    def health(self, change: Change) -> None:
+    def health(self, change: HealthChange) -> None:
         """A breaker or a key has changed its state: always told, for the registry does not repeat itself."""
         facts: Facts = {"cause": change.cause, "for_s": change.for_s, "help": change.help}
         self._tell(change.kind, change.subject, {k: v for k, v in facts.items() if v not in (None, "")})

@@ -51,6 +51,7 @@ def build_paths(
     exact["GET", "/admin/v1/config"] = views.guarded(views.config)
     exact["POST", "/admin/v1/config/reload"] = views.guarded(views.reload)
     exact["GET", "/admin/v1/providers"] = views.guarded(views.providers)
+    exact["GET", "/admin/v1/events"] = views.guarded(views.events)
     for method in ("GET", "HEAD"):
         exact[method, "/api/tags"] = ollama.tags
         exact[method, "/api/version"] = ollama.version

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -14,7 +15,8 @@ from llmproxyd.exchange.probe import Prober
 from llmproxyd.in_force import InForce
 from llmproxyd.server.diagnosis import describe_idle, describe_test, free_probes
 from llmproxyd.server.reply import Written, send_json
-from llmproxyd.state.registry import ProviderReport, Registry
+from llmproxyd.state.registry import Registry
+from llmproxyd.state.report import ProviderReport
 from llmproxyd.values.snapshot import Provider, Snapshot
 
 TEST_PATH: Final = re.compile(r"/admin/v1/providers/([^/?]{1,400})/test")
@@ -24,10 +26,20 @@ _MAX_NAME: Final = 100
 class ProviderTest:
     """A failed test is an answer too: 200, and ``ok`` is false. 404: there is no such provider."""
 
-    def __init__(self, *, in_force: InForce, registry: Registry, prober: Prober) -> None:
+    def __init__(
+        self,
+        *,
+        in_force: InForce,
+        registry: Registry,
+        prober: Prober,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
         self._in_force = in_force
         self._registry = registry
         self._prober = prober
+        self._clock = clock
+        self._wall = wall
 
     async def view(self, http: web.BaseRequest) -> Written:
         found = TEST_PATH.fullmatch(http.raw_path.partition("?")[0])
@@ -49,7 +61,8 @@ class ProviderTest:
         return describe_test(self._report(provider, snapshot), provider, deployments, asked)
 
     def _report(self, provider: Provider, snapshot: Snapshot) -> ProviderReport:
-        return next(report for report in self._registry.report(snapshot) if report.name == provider.name)
+        reports = self._registry.report(snapshot, self._clock(), self._wall())
+        return next(report for report in reports if report.name == provider.name)
 
 
 def unknown_provider(name: str, known: Mapping[str, Provider]) -> dict[str, Any]:

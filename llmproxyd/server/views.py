@@ -6,6 +6,7 @@ import asyncio
 import hmac
 import os
 import secrets
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -16,18 +17,24 @@ from llmproxyd.in_force import InForce, check_token
 from llmproxyd.reload import Reloader
 from llmproxyd.server import admin
 from llmproxyd.server.body import read_body
-from llmproxyd.server.metrics import CONTENT_TYPE, Counters, Scrape
+from llmproxyd.server.events import EventView
+from llmproxyd.server.metrics import CONTENT_TYPE, Counters, Gathered, Scrape
 from llmproxyd.server.peer import peer_of
+from llmproxyd.server.providers_view import providers_status
 from llmproxyd.server.reply import Written, send, send_json, send_text
 from llmproxyd.server.web import View
+from llmproxyd.state.events import Events
 from llmproxyd.state.registry import Registry
+from llmproxyd.state.report import ProviderReport
 from llmproxyd.values.failure import ExchangeFailed
+from llmproxyd.values.snapshot import Snapshot
 
 _ADMIN_BODY_BYTES = 64 * 1024
 
 
 class Views:
-    """``ready`` turns False when draining begins. ``admin_token``: opens the admin paths over TCP."""
+    """``ready`` turns False when draining begins. ``admin_token``: opens the admin paths over TCP. ``gathered``: what other
+    rooms count. ``clock`` is monotonic, ``wall`` Unix time."""
 
     def __init__(
         self,
@@ -40,6 +47,10 @@ class Views:
         metrics_open: bool,
         in_flight: Callable[[], int],
         log_lines_lost: Callable[[], int],
+        events: Events | None = None,
+        gathered: Callable[[], Gathered] = Gathered,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self._in_force = in_force
         self._reloader = reloader
@@ -49,6 +60,10 @@ class Views:
         self._metrics_open = metrics_open
         self._in_flight = in_flight
         self._log_lines_lost = log_lines_lost
+        self._event_view = EventView(Events(wall) if events is None else events)
+        self._gathered = gathered
+        self._clock = clock
+        self._wall = wall
         self.ready = True
         self._background: set[asyncio.Task[Any]] = set()
 
@@ -75,14 +90,14 @@ class Views:
     async def metrics(self, http: web.BaseRequest) -> Written:
         if not self._metrics_open and not self._may_administer(http):
             return await self._forbid(http)
-        snapshot = self._in_force.current.snapshot
         scrape = Scrape(
             counters=self._counters,
             in_force=self._in_force,
-            providers=self._registry.report(snapshot),
+            providers=self._reports(self._in_force.current.snapshot),
             watch_mode=self._in_force.watch_mode,
             in_flight=self._in_flight(),
             log_lines_lost=self._log_lines_lost(),
+            gathered=self._gathered(),
         )
         text = await asyncio.to_thread(_render, scrape)
         return await send(http, 200, text, {"Cache-Control": "no-store"}, content_type=CONTENT_TYPE)
@@ -123,7 +138,14 @@ class Views:
 
     async def providers(self, http: web.BaseRequest) -> Written:
         snapshot = self._in_force.current.snapshot
-        return await send_json(http, 200, admin.providers_status(self._registry.report(snapshot), snapshot))
+        status = providers_status(self._reports(snapshot), snapshot, self._gathered().lines)
+        return await send_json(http, 200, status)
+
+    def _reports(self, snapshot: Snapshot) -> tuple[ProviderReport, ...]:
+        return self._registry.report(snapshot, self._clock(), self._wall())
+
+    async def events(self, http: web.BaseRequest) -> web.StreamResponse:
+        return await self._event_view.view(http)
 
     async def reload(self, http: web.BaseRequest) -> Written:
         """``{"wait": bool, "token": str}``, both optional. 200 with the verdict, or 202 at once."""

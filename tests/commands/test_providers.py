@@ -7,63 +7,167 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from llmproxyd.state.report import CredentialReport
+from llmproxyd.state.uptime import Shares
 
 from llmproxyd.commands.providers import PATH
-from llmproxyd.server.admin import providers_status
-from llmproxyd.state.registry import ProviderReport
-from llmproxyd.values.snapshot import Snapshot
+from llmproxyd.commands.providers_text import age, format_provider, format_providers, share
+from llmproxyd.exchange.line import LineReport
+from llmproxyd.server.providers_view import providers_status
+from llmproxyd.values.request import Priority
+from llmproxyd.values.snapshot import Limits, Snapshot
 from tests.commands.conftest import Run
 from tests.commands.daemon_double import DaemonDouble, serve
+from tests.server.values import deployment_report, provider, provider_report
 
-REPORTS = (
-    ProviderReport(
-        "openai",
-        "openai",
-        "external",
-        "available",
-        "",
-        200,
-        199,
-        1,
-        0.995,
-        1.234,
-        1767225600.25,
-        1767139200.0,
-        ("big",),
+NOW_S = 1_767_225_660.25  # a minute after the last success
+OPENAI = provider_report(
+    "openai",
+    requests=200,
+    successes=199,
+    failures=1,
+    success_rate=0.995,
+    mean_response_s=1.234,
+    mean_first_content_s=0.3,
+    last_checked_s=NOW_S,
+    last_success_s=1_767_225_600.25,
+    last_failure_s=1_767_139_200.0,
+    in_flight=2,
+    uptime=Shares(1.0, 0.9999, 0.995),
+    models=("big", "small"),
+    credentials=(
+        CredentialReport("${env:OPENAI_API_KEY}", "ready", None, ""),
+        CredentialReport("${env:SECOND}", "quarantined", 1_767_225_900.0, "renew it at openai"),
     ),
-    ProviderReport(
-        "anthropic",
-        "anthropic",
-        "external",
-        "not configured",
-        "set ANTHROPIC_API_KEY or api_key",
-        0,
-        0,
-        0,
-        None,
-        None,
-        None,
-        None,
-        (),
+    deployments=(
+        deployment_report("openai/big", success_rate=1.0, mean_total_s=1.2, uptime=Shares(1.0, 1.0, 1.0)),
+        deployment_report(
+            "openai/small",
+            breaker="open",
+            cause="timeout",
+            ready_in_s=12.4,
+            consecutive_failures=3,
+            help="look at the server's log, and raise `first_token` if its model needs longer to load than that",
+        ),
     ),
 )
-DOCUMENT = providers_status(REPORTS, Snapshot("h", {}, (), {}, (), default_provider="openai"))
+BARE = provider_report(
+    "anthropic", state="not configured", reason="set ANTHROPIC_API_KEY or api_key", models=()
+)
+FILES = Snapshot(
+    "h",
+    {"openai": provider("openai", limits=Limits(requests_per_minute=60, concurrency=8))},
+    (),
+    {},
+    (),
+    default_provider="openai",
+)
+NOBODY = dict.fromkeys(Priority, 0)
+LINE = LineReport("openai", NOBODY | {Priority.NORMAL: 3, Priority.BATCH: 2}, NOBODY, 8, 8)
+DOCUMENT = providers_status((OPENAI, BARE), FILES, (LINE,))
 
 
-def test_a_table_and_the_list_of_those_that_answer(run: Run, socket_path: Path) -> None:
+def test_a_table_what_is_wrong_and_the_list_of_those_that_answer(run: Run, socket_path: Path) -> None:
     with serve(DaemonDouble({("GET", PATH): (200, DOCUMENT)}), socket_path):
-        done = run("providers")
+        done = run("providers", wall_s=NOW_S)
     assert (done.status, done.err) == (0, "")
     assert done.out.splitlines() == [
         "default provider: openai",
         "",
-        "NAME       STATE           REQUESTS  SUCCESS    MEAN  LAST SUCCESS          LAST FAILURE          WHY",
-        "openai     available            200    99.5%  1.23 s  2026-01-01T00:00:00Z  2025-12-31T00:00:00Z",
-        "anthropic  not configured         0        -       -  -                     -                     "
-        "set ANTHROPIC_API_KEY or api_key",
+        "NAME       STATE           REQUESTS  SUCCESS    MEAN  UP 1H  BUSY  LAST OK    LAST FAILURE",
+        "openai     available            200    99.5%  1.23 s  99.9%     2  1 min ago  1 d ago",
+        "    key ${env:SECOND} is quarantined until 2026-01-01T00:05:00Z: renew it at openai",
+        "    openai/small is not called (timeout); next call in 12 s. To do: look at the server's log, and",
+        "    raise `first_token` if its model needs longer to load than that",
+        "    in line: 3 normal, 2 batch",
+        "anthropic  not configured         0        -       -      -     0  -          -",
+        "    set ANTHROPIC_API_KEY or api_key",
         "",
         "available: openai",
     ]
+
+
+def test_one_provider_in_full(run: Run, socket_path: Path) -> None:
+    with serve(DaemonDouble({("GET", PATH): (200, DOCUMENT)}), socket_path):
+        done = run("providers", "openai", wall_s=NOW_S)
+    assert (done.status, done.err) == (0, "")
+    assert done.out.splitlines() == [
+        "openai: available",
+        "  requests    200, 99.5% good, 2 under way",
+        "  time        0.30 s to the first content, 1.23 s in all, on average",
+        "  up          100% in 5m, 99.9% in 1h, 99.5% in 24h",
+        "  last        checked now, success 1 min ago, failure 1 d ago",
+        "  limits      60 requests a minute, 8 calls at a time",
+        "  waiting     3 normal, 2 batch",
+        "  key         ${env:OPENAI_API_KEY} is ready",
+        "  key         ${env:SECOND} is quarantined until 2026-01-01T00:05:00Z: renew it at openai",
+        "",
+        "MODEL  BREAKER  SUCCESS  IN A ROW  FIRST    MEAN  UP 1H  BUSY  LAST OK",
+        "big    closed      100%         0      -  1.20 s   100%     0  -",
+        "small  open           -         3      -       -      -     0  -",
+        "    openai/small is not called (timeout); next call in 12 s. To do: look at the server's log, and",
+        "    raise `first_token` if its model needs longer to load than that",
+    ]
+
+
+def test_one_provider_in_json_is_its_entry(run: Run, socket_path: Path) -> None:
+    with serve(DaemonDouble({("GET", PATH): (200, DOCUMENT)}), socket_path):
+        done = run("providers", "openai", "--json")
+    assert json.loads(done.out) == DOCUMENT["providers"][0]
+
+
+def test_a_name_that_is_not_there_is_66_with_the_one_that_was_meant(run: Run, socket_path: Path) -> None:
+    with serve(DaemonDouble({("GET", PATH): (200, DOCUMENT)}), socket_path):
+        near, far = run("providers", "opnai"), run("providers", "nobody")
+    assert (near.status, near.out) == (66, "")
+    assert "did you mean `openai`?" in near.err
+    assert "there are: openai, anthropic" in far.err
+
+
+@pytest.mark.parametrize("state", ["open", "cooling", "half_open", "recovering"])
+def test_every_state_of_a_breaker_is_told_within_100_columns(state: str) -> None:
+    ill = deployment_report("openai/" + "x" * 30, breaker=state, cause="bad_answer", help="do this " * 30)
+    document = providers_status((provider_report("openai", deployments=(ill,)),), FILES)
+    for text in (format_providers(document, NOW_S), format_provider(document["providers"][0], NOW_S)):
+        assert f"openai/{'x' * 30} " in text
+        assert max(map(len, text.splitlines())) <= 100
+
+
+def test_a_failing_provider_says_why_once() -> None:
+    ill = deployment_report("openai/big", breaker="open", cause="timeout", help="wait")
+    report = provider_report("openai", state="failing", reason="timeout; wait", deployments=(ill,))
+    text = format_providers(providers_status((report,), FILES), NOW_S)
+    assert text.count("wait") == 1
+
+
+def test_text_from_outside_cannot_steer_the_terminal() -> None:
+    report = provider_report("openai", state="failing", reason="it said \x1b[31m")
+    document = providers_status((report,), FILES)
+    for text in (format_providers(document, NOW_S), format_provider(document["providers"][0], NOW_S)):
+        assert "\x1b" not in text
+
+
+@pytest.mark.parametrize(
+    ("part", "told"),
+    [(None, "-"), (1.0, "100%"), (0.99999, "99.9%"), (0.5, "50.0%"), (0.0001, "0.1%"), (0.0, "0%")],
+)
+def test_a_share_is_never_rounded_up_to_all(part: float | None, told: str) -> None:
+    assert share(part) == told
+
+
+@pytest.mark.parametrize(
+    ("ago_s", "told"),
+    [
+        (-5, "now"),
+        (0.5, "now"),
+        (59, "59 s ago"),
+        (3599, "59 min ago"),
+        (86_399, "23 h ago"),
+        (900_000, "10 d ago"),
+    ],
+)
+def test_an_age_is_told_in_its_largest_unit(ago_s: float, told: str) -> None:
+    assert age("2026-01-01T00:01:00.250Z", NOW_S + ago_s) == told
 
 
 def test_json_passes_on_what_the_daemon_says(run: Run, socket_path: Path) -> None:
@@ -98,7 +202,7 @@ def test_offline_shows_what_the_files_say(run: Run, config_dir: Path) -> None:
     }
     assert "not yet tested" in states["openai"]
     assert "not configured" in states["anthropic"]
-    assert "ANTHROPIC_API_KEY" in states["anthropic"]
+    assert "\n    set ANTHROPIC_API_KEY or api_key\n" in done.out
     assert done.out.splitlines()[0] == "default provider: none; rules and priorities decide"
     assert "nobody was asked" in done.err
     assert "canary" not in done.out + done.err
@@ -192,11 +296,27 @@ def test_a_test_without_a_daemon_is_69(run: Run) -> None:
     assert run("providers", "test", "lab").status == 69
 
 
-@pytest.mark.parametrize("argv", [("test",), ("--chat",), ("--model", "m"), ("test", "lab", "--offline")])
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("test",),
+        ("test", "lab", "more"),
+        ("lab", "--chat"),
+        ("--chat",),
+        ("--model", "m"),
+        ("test", "lab", "--offline"),
+    ],
+)
 def test_a_test_needs_a_name_and_a_daemon(argv: tuple[str, ...], run: Run) -> None:
     done = run("providers", *argv)
     assert done.status == 64
     assert "providers test NAME" in done.err
+
+
+def test_one_provider_at_a_time_is_shown(run: Run) -> None:
+    done = run("providers", "lab", "more")
+    assert (done.status, done.out) == (64, "")
+    assert "one provider at a time" in done.err
 
 
 @pytest.mark.parametrize("model", ["a", "lab/a"])

@@ -24,7 +24,7 @@ from llmproxyd.state.registry import Registry
 from llmproxyd.values.contracts import Listed
 from llmproxyd.values.failure import Failure, FailureKind
 from llmproxyd.values.secret import Secret
-from llmproxyd.values.snapshot import Deployment, Place, Probe, Provider
+from llmproxyd.values.snapshot import Credential, Deployment, Place, Probe, Provider
 from tests.server.values import CANARY, deployment, provider, snapshot
 
 OPENAI = provider("openai", place=Place("providers.yaml", 3, 3))
@@ -39,7 +39,7 @@ def failed(kind: FailureKind, detail: str, status: int | None = None) -> Asked:
 
 def told(asked: Asked, owner: Provider = OPENAI, *deployments: Deployment) -> dict[str, Any]:
     current = snapshot(*deployments, more=(owner,))
-    [report] = [r for r in Registry().report(current) if r.name == owner.name]
+    [report] = [r for r in Registry().report(current, 0.0, 0.0) if r.name == owner.name]
     document = describe_test(report, owner, deployments, asked)
     json.dumps(document, allow_nan=False)
     return document
@@ -185,6 +185,13 @@ def test_a_configured_model_that_is_not_listed_is_a_problem() -> None:
     assert "`gone`" in document["hint"]
 
 
+def test_no_key_of_several_is_repeated() -> None:
+    keys = (Credential(Secret(CANARY), "first"), Credential(Secret("other-canary-99"), "second"))
+    owner = provider("openai", credentials=keys)
+    asked = failed(FailureKind.UNREACHABLE, "you sent other-canary-99", None)
+    assert "canary" not in told(asked, owner)["hint"]
+
+
 @pytest.mark.parametrize(
     ("wanted", "listed"),
     [
@@ -206,7 +213,7 @@ def test_who_cannot_be_asked_is_told_what_is_missing() -> None:
     bare = provider("anthropic", configured=False, reason="set ANTHROPIC_API_KEY or api_key", secret=None)
     off = provider("xai", enabled=False, place=Place("providers.yaml", 9, 3))
     current = snapshot(more=(bare, off))
-    first, second = Registry().report(current)
+    first, second = Registry().report(current, 0.0, 0.0)
     assert describe_idle(first, bare)["hint"] == "set ANTHROPIC_API_KEY or api_key (provider `anthropic`)"
     document = describe_idle(second, off)
     assert (document["ok"], document["problem"], document["reachable"]) == (False, "disabled", None)

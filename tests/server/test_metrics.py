@@ -9,23 +9,39 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from llmproxyd.state.report import ProviderReport
+from llmproxyd.state.uptime import Shares
 from prometheus_client.parser import text_string_to_metric_families
 
 from llmproxyd import __version__
 from llmproxyd.exchange.account import AttemptRecord, Ending, ExchangeRecord
+from llmproxyd.exchange.line import LineReport
 from llmproxyd.in_force import InForce
 from llmproxyd.server.exposition import PROVIDER_STATES, format_metrics
-from llmproxyd.server.metrics import Counters, Histogram, Scrape
+from llmproxyd.server.metrics import Counters, Gathered, Histogram, Scrape
 from llmproxyd.state.registry import Registry
 from llmproxyd.values.cost import Usage
 from llmproxyd.values.failure import Failure, FailureKind
-from llmproxyd.values.request import Dialect, Operation, Request
-from tests.server.values import AT_S, BAD_KEY, CANARY, deployment, in_force, provider, snapshot, verdict
+from llmproxyd.values.plan import Breaker
+from llmproxyd.values.request import Dialect, Operation, Priority, Request
+from tests.server.values import (
+    AT_S,
+    BAD_KEY,
+    CANARY,
+    deployment,
+    deployment_report,
+    in_force,
+    provider,
+    provider_report,
+    snapshot,
+    verdict,
+)
 
 OPENAI = provider("openai")
 FAST = deployment(OPENAI, "fast")
 SLOW = deployment(provider("anthropic"), "slow")
 TIMEOUT = Failure(FailureKind.TIMEOUT, "too slow")
+NOTHING = Gathered()
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -59,18 +75,26 @@ def served(**changes: object) -> ExchangeRecord:
     return record
 
 
-def scrape(counters: Counters | None = None, force: InForce | None = None) -> Samples:
+def scrape(
+    counters: Counters | None = None,
+    force: InForce | None = None,
+    reports: tuple[ProviderReport, ...] | None = None,
+    gathered: Gathered = NOTHING,
+) -> Samples:
     current = snapshot(FAST, SLOW)
-    registry = Registry()
-    registry.reconcile(current)
+    if reports is None:
+        registry = Registry()
+        registry.reconcile(current, 0.0)
+        reports = registry.report(current, 0.0, AT_S)
     text = format_metrics(
         Scrape(
             counters=counters or Counters(),
             in_force=force or in_force(current),
-            providers=registry.report(current),
+            providers=reports,
             watch_mode="polling",
             in_flight=3,
             log_lines_lost=7,
+            gathered=gathered,
         )
     ).decode()
     assert CANARY not in text
@@ -108,6 +132,101 @@ def test_an_exchange_that_reached_nobody_has_no_provider() -> None:
     nobody = Failure(FailureKind.NO_CANDIDATE, "nobody can")
     counters.exchange(ExchangeRecord("r2", 1, failure=nobody))
     assert value(scrape(counters), "exchanges_total", provider="", model="", outcome="no_candidate") == 1
+
+
+def test_what_an_exchange_went_through_is_counted() -> None:
+    counters = Counters()
+    counters.exchange(served())
+    counters.exchange(
+        served(
+            attempts=[
+                AttemptRecord("openai/fast", "v", 0.1, TIMEOUT),
+                AttemptRecord("openai/fast", "v", 0.1, None),
+                AttemptRecord("anthropic/slow", "v", 0.1, None, hedge=True),
+            ],
+            disputed="no tokens for an answer",
+        )
+    )
+    found = scrape(counters)
+    assert value(found, "failovers_total", **{"from": "anthropic", "to": "openai", "kind": "timeout"}) == 1
+    assert value(found, "retries_total", provider="openai") == 1
+    assert value(found, "hedges_total", outcome="lost") == 1
+    assert value(found, "usage_disputed_total", provider="openai") == 1
+
+
+def test_an_attempt_that_was_never_sent_is_no_call() -> None:
+    counters = Counters()
+    shut = Failure(FailureKind.SATURATED, "not now", code="breaker_open")
+    counters.exchange(
+        served(
+            attempts=[
+                AttemptRecord("anthropic/slow", "", 0.0, shut, sent=False),
+                AttemptRecord("openai/fast", "v", 0.1, None),
+            ]
+        )
+    )
+    assert counters.attempts == {("openai", "ok"): 1}
+    assert counters.failovers == {}
+
+
+def test_the_breaker_of_each_deployment_is_in_exactly_one_state() -> None:
+    ill = deployment_report("openai/fast", breaker="open")
+    found = scrape(reports=(provider_report("openai", deployments=(ill,)),))
+    states = {
+        breaker.value: value(
+            found, "deployment_breaker", provider="openai", model="fast", state=breaker.value
+        )
+        for breaker in Breaker
+    }
+    assert [state for state, on in states.items() if on] == ["open"]
+
+
+def test_the_health_of_a_deployment_is_shown_where_it_is_known() -> None:
+    known = deployment_report(
+        "openai/fast", success_rate=0.9, mean_first_content_s=0.25, uptime=Shares(1.0, 0.99, None)
+    )
+    unknown = deployment_report("openai/new")
+    found = scrape(reports=(provider_report("openai", deployments=(known, unknown)),))
+    fast = {"provider": "openai", "model": "fast"}
+    assert value(found, "deployment_success_ratio", **fast) == 0.9
+    assert value(found, "deployment_first_content_seconds", **fast) == 0.25
+    assert value(found, "deployment_uptime_ratio", **fast, window="5m") == 1.0
+    assert value(found, "deployment_uptime_ratio", **fast, window="1h") == 0.99
+    figures = [key for key in found if dict(key[1]).get("model") == "new" and "breaker" not in key[0]]
+    assert figures == []
+    assert not [key for key in found if dict(key[1]).get("window") == "24h"]
+
+
+def line(waiting: int, in_use: int) -> LineReport:
+    none = dict.fromkeys(Priority, 0)
+    return LineReport(
+        "openai", none | {Priority.BATCH: waiting}, none | {Priority.NORMAL: 3}, in_use, limit=8
+    )
+
+
+def test_what_other_rooms_count_is_shown() -> None:
+    gathered = Gathered(
+        lines=(line(2, 5),),
+        shed={Priority.BATCH: 4},
+        jobs={"queued": 6},
+        events={"failover": 7},
+        webhooks={"delivered": 8},
+    )
+    found = scrape(gathered=gathered)
+    assert value(found, "limit_in_use", provider="openai") == 5
+    assert value(found, "limit_waiting", **{"provider": "openai", "class": "batch"}) == 2
+    assert value(found, "limit_waiting", **{"provider": "openai", "class": "interactive"}) == 0
+    assert value(found, "limit_refused_total", **{"provider": "openai", "class": "normal"}) == 3
+    assert value(found, "shed_total", **{"class": "batch"}) == 4
+    assert value(found, "jobs", state="queued") == 6
+    assert value(found, "events_total", kind="failover") == 7
+    assert value(found, "webhook_deliveries_total", result="delivered") == 8
+
+
+def test_two_lines_of_a_provider_that_has_moved_are_one() -> None:
+    found = scrape(gathered=Gathered(lines=(line(2, 5), line(1, 1))))
+    assert value(found, "limit_in_use", provider="openai") == 6
+    assert value(found, "limit_waiting", **{"provider": "openai", "class": "batch"}) == 3
 
 
 def test_times_fall_into_buckets() -> None:
@@ -189,6 +308,16 @@ def test_series_of_what_a_reload_removed_are_dropped() -> None:
     assert set(counters.cost_nanos) == {("openai", "fast")}
     assert {key[0] for key in counters.attempts} == {"openai"}
     assert set(counters.total) == set(counters.first_content) == {("openai",)}
+
+
+def test_detours_by_way_of_what_a_reload_removed_are_dropped() -> None:
+    counters = Counters()
+    counters.exchange(served(disputed="odd"))
+    counters.exchange(
+        served(attempts=[AttemptRecord("anthropic/slow", "v", 1.0, TIMEOUT)] * 2, deployment=SLOW)
+    )
+    counters.retain(snapshot(FAST))
+    assert (counters.failovers, counters.retries, counters.disputed) == ({}, {}, {("openai",): 1})
 
 
 def test_rendering_in_a_thread_goes_on_while_counters_grow() -> None:

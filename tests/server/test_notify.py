@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from llmproxyd.server import notify
 from llmproxyd.server.notices import HEALTH_KINDS, NOTICES, describe
 from llmproxyd.server.notify import MAX_KEYS, WINDOW_S, Notifier
 from llmproxyd.server.outcome import find_failover, find_retries, judge_hedge
+from llmproxyd.state.changes import HealthChange
 from llmproxyd.state.events import Event, Events
 from llmproxyd.values.failure import Failure, FailureKind
 from tests.exchange.build import until
@@ -22,15 +22,6 @@ A = deployment(provider("a"), "m")
 B = deployment(provider("b"), "m")
 DOWN = Failure(FailureKind.OVERLOADED, "busy", status=503)
 SLOW = Failure(FailureKind.TIMEOUT, "slow")
-
-
-@dataclass
-class Change:
-    kind: str
-    subject: str = "a/m"
-    cause: str = ""
-    for_s: float | None = None
-    help: str = ""
 
 
 class House:
@@ -264,13 +255,15 @@ class TestHealth:
     @pytest.mark.parametrize("kind", sorted(HEALTH_KINDS))
     def test_every_change_is_told_every_time(self, kind: str, house: House, log: Log) -> None:
         for _ in range(3):
-            house.notifier.health(Change(kind))
+            house.notifier.health(HealthChange(kind, "a/m"))
         assert [told for told, _ in house.told] == [kind] * 3
         assert [name for _, name, _ in log.lines] == [kind] * 3
         assert len(house.offered) == 3 * NOTICES[kind].hook
 
     def test_the_sentence_says_how_long_why_and_what_to_do(self, house: House, log: Log) -> None:
-        change = Change("credential_quarantined", "openai", "401 invalid key.", 300.0, "set OPENAI_API_KEY")
+        change = HealthChange(
+            "credential_quarantined", "openai", "401 invalid key.", 300.0, "set OPENAI_API_KEY"
+        )
         house.notifier.health(change)
         expected = "A key of openai was refused and is not used for 300 s: 401 invalid key. To do: set OPENAI_API_KEY."
         assert house.offered == [("credential_quarantined", expected)]
@@ -278,7 +271,7 @@ class TestHealth:
         assert log.lines[0][2]["text"] == expected
 
     def test_what_is_not_known_is_left_out(self, house: House) -> None:
-        house.notifier.health(Change("breaker_closed"))
+        house.notifier.health(HealthChange("breaker_closed", "a/m"))
         assert house.events.after()[0].facts == {}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from llmproxyd.state.report import DeploymentReport, ProviderReport
+
 from llmproxyd.config.problem import Problem, Severity, Span
 from llmproxyd.in_force import Generation, InForce, ReloadVerdict, Result
 from llmproxyd.routing.compile import compile_routes
@@ -36,6 +38,36 @@ def deployment(owner: Provider, model: str) -> Deployment:
 def snapshot(*deployments: Deployment, more: tuple[Provider, ...] = (), hash_: str = "abc123") -> Snapshot:
     providers = {d.provider.name: d.provider for d in deployments} | {p.name: p for p in more}
     return Snapshot(hash=hash_, providers=providers, deployments=deployments, names={}, rules=())
+
+
+def deployment_report(name: str, **changes: object) -> DeploymentReport:
+    """One that was never called."""
+    fields: dict[str, object] = {
+        "model": name.partition("/")[2],
+        "breaker": "closed",
+        "cause": "",
+        "help": "",
+        "ready_in_s": 0.0,
+        "share": 1.0,
+        **dict.fromkeys(("in_flight", "requests", "successes", "failures", "consecutive_failures"), 0),
+        **dict.fromkeys(("success_rate", "mean_first_content_s", "mean_total_s")),
+        **dict.fromkeys(("last_checked_s", "last_success_s", "last_failure_s")),
+    }
+    return DeploymentReport(name=name, **{**fields, **changes})  # type: ignore[arg-type]
+
+
+def provider_report(name: str, **changes: object) -> ProviderReport:
+    """One that answers and was never called."""
+    fields: dict[str, object] = {
+        "preset": name,
+        "zone": "external",
+        "state": "available",
+        "reason": "",
+        **dict.fromkeys(("requests", "successes", "failures"), 0),
+        **dict.fromkeys(("success_rate", "mean_response_s", "last_success_s", "last_failure_s")),
+        "models": (),
+    }
+    return ProviderReport(name=name, **{**fields, **changes})  # type: ignore[arg-type]
 
 
 def verdict(result: Result, generation: int, *problems: Problem, trigger: str = "watch") -> ReloadVerdict:
