@@ -68,6 +68,7 @@ class JobStore:
         self._ttl_s = ttl_s
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="jobs")
         self._database: sqlite3.Connection | None = None
+        self._closed = False
 
     # --- coming in ------------------------------------------------------------------------------------------------
 
@@ -226,9 +227,11 @@ class JobStore:
         database.executemany("DELETE FROM jobs WHERE rowid = ?", gone)
 
     async def close(self) -> None:
-        """Waits for what is being written."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
-        self._thread.shutdown()
+        """Waits for what is being written; nothing can be read or written after it."""
+        if not self._closed:
+            self._closed = True
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
+            self._thread.shutdown()
 
     def _close(self) -> None:
         if self._database is not None:
@@ -238,6 +241,8 @@ class JobStore:
     # --- the thread -----------------------------------------------------------------------------------------------
 
     async def _do(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        if self._closed:
+            raise StoreError("llmproxyd is stopping")
         # Shielded: whoever leaves while it is written must not leave it half done in his own mind.
         running = asyncio.get_running_loop().run_in_executor(self._thread, self._transact, work)
         return await asyncio.shield(running)

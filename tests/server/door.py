@@ -10,16 +10,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
+from aiohttp import web
 
 from llmproxyd.adapters import ADAPTERS
 from llmproxyd.exchange.account import Account, ExchangeRecord
 from llmproxyd.exchange.upstream import Upstream
 from llmproxyd.routing.estimate import estimate_tokens
+from llmproxyd.server import async_calls, background
 from llmproxyd.server.admission import Admission, allowed_hosts
+from llmproxyd.server.async_calls import AsyncCalls
+from llmproxyd.server.background import Background
+from llmproxyd.server.detached import Detached
 from llmproxyd.server.handler import Handler
 from llmproxyd.server.intake import Intake
-from llmproxyd.server.responses import ResponseKeeper
+from llmproxyd.server.jobs import JobRunner
+from llmproxyd.server.responses import LOCAL_OWNER, ResponseKeeper
 from llmproxyd.server.web import Paths, View, Web, surface_views
+from llmproxyd.state.jobs import JobStore
 from llmproxyd.state.responses import ResponseMemory
 from llmproxyd.surfaces import SURFACES
 from llmproxyd.surfaces.anthropic_failure import format_failure as format_anthropic_failure
@@ -79,9 +86,15 @@ async def open_door(
     adapters: Mapping[Dialect, Adapter] = ADAPTERS,
     views: Mapping[tuple[str, str], View] | None = None,
     fallback: Mapping[str, Any] | None = None,
-    **patience: float,
+    jobs: JobStore | None = None,
+    workers: int = 4,
+    max_answer_bytes: int = 1 << 20,
+    **patience: Any,
 ) -> AsyncIterator[Door]:
-    """Model ``m`` is these deployments, in this order. ``patience``: the handler's times."""
+    """Model ``m`` is these deployments, in this order. ``patience``: the handler's times.
+
+    jobs: where requests that are to be answered later are kept; they belong to whom the header x-owner names.
+    """
     registry, upstream = Watched(), Upstream()
     records: list[ExchangeRecord] = []
     policy = FallbackPolicy(on=DEFAULT_FALLBACK_ON, **{"retry_max": 0, **(fallback or {})})
@@ -97,12 +110,45 @@ async def open_door(
         clock=time.monotonic,
         wall=time.time,
     )
-    handler = Handler(intake, max_body_bytes=MAX_BODY_BYTES, **patience)
-    async with listening({**surface_views(SURFACES, handler.serve), **(views or {})}) as (web, port):
-        door = Door(web, registry, records, port)
-        async with aiohttp.ClientSession(base_url=f"http://127.0.0.1:{port}") as door.session:
-            yield door
+    async with _later(intake, jobs, workers, max_answer_bytes) as (doors, patterns):
+        handler = Handler(intake, max_body_bytes=MAX_BODY_BYTES, **doors, **patience)
+        exact = {**surface_views(SURFACES, handler.serve), **(views or {})}
+        async with listening(exact, patterns=patterns) as (server, port):
+            door = Door(server, registry, records, port)
+            async with aiohttp.ClientSession(base_url=f"http://127.0.0.1:{port}") as door.session:
+                yield door
     await upstream.close()
+
+
+@asynccontextmanager
+async def _later(
+    intake: Intake, store: JobStore | None, workers: int, max_answer_bytes: int
+) -> AsyncIterator[tuple[dict[str, Any], tuple[Any, ...]]]:
+    """Those who answer later, as arguments of a Handler and as patterns of paths."""
+    if store is None:
+        yield {}, ()
+        return
+    detached = Detached(intake, max_bytes=max_answer_bytes)
+    runner = JobRunner(store, detached, wall=time.time, workers=workers, retry_s=0.02)
+    calls = AsyncCalls(runner, wall=time.time, owner_of=_owner_of)
+    responses = Background(runner, detached, wall=time.time, owner_of=_owner_of, ping_s=0.05)
+    running = asyncio.ensure_future(runner.run())
+    try:
+        yield (
+            {"async_calls": calls, "background": responses},
+            (
+                *((method, async_calls.PATH, calls.view) for method in ("GET", "DELETE")),
+                *((method, background.PATH, responses.view) for method in ("GET", "DELETE", "POST")),
+            ),
+        )
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await runner.stop()
+
+
+def _owner_of(http: web.BaseRequest) -> str:
+    return http.headers.get("x-owner", LOCAL_OWNER)
 
 
 @asynccontextmanager
