@@ -15,7 +15,8 @@ from llmproxyd.routing.performance import turn_of, uniform
 from llmproxyd.values.plan import IDLE, Breaker, Gauge, Question, Readings, Verdict
 
 SPARED_S = 0.001
-"""A recovering deployment that has had its share goes behind all that are well, and before any line."""
+"""A recovering deployment that has had its share, or one that another request may try, goes behind all that are well, and
+before any line."""
 HELD_BACK_S = 1e6
 """Whoever a breaker holds back goes behind every line, however long: the line moves."""
 _LONGEST_LINE_S = HELD_BACK_S / 2
@@ -31,9 +32,12 @@ def rank_by_availability(options: Sequence[Option], question: Question, readings
     """How long until each may be called, in seconds: 0 now, then lines by their length, then breakers by their end."""
     ranks: list[float] = []
     verdicts: list[Verdict] = []
-    for option in options:
-        gauge = readings.gauges.get(option.deployment.key, IDLE)
+    gauges = [readings.gauges.get(option.deployment.key, IDLE) for option in options]
+    tried = _one_to_try(gauges, question)
+    for place, (option, gauge) in enumerate(zip(options, gauges, strict=True)):
         rank, reason = _JUDGES[gauge.breaker](gauge, option, question, readings.now_s)
+        if gauge.breaker is Breaker.HALF_OPEN and place != tried:
+            rank, reason = SPARED_S, "may be tried again, but this request tries another one"
         if rank < HELD_BACK_S and gauge.wait_s > 0.0:
             rank, reason = _in_line(gauge.wait_s)
         ranks.append(rank)
@@ -48,6 +52,13 @@ def rank_by_reliability(options: Sequence[Option], readings: Readings) -> Column
     if not any(bands):
         return None
     return bands, [Verdict(None, "", f"{rate:.0%} of its recent calls succeeded") for rate in rates]
+
+
+def _one_to_try(gauges: Sequence[Gauge], question: Question) -> int | None:
+    """Of those that may be well again each request tries one, in turn: two in a row that say nothing could cost it all
+    the time it has, while somebody is well."""
+    places = [place for place, gauge in enumerate(gauges) if gauge.breaker is Breaker.HALF_OPEN]
+    return places[question.turn % len(places)] if places else None
 
 
 def _band(rate: float) -> float:

@@ -72,6 +72,15 @@ def next_step(
     )
 
 
+def anybody_left(plan: Plan, attempts: Sequence[Attempt]) -> bool:
+    """Whether a timeout of what runs now would lead to somebody who was not asked yet: only then is it worth more to give
+    a slow attempt up early than to let it go on."""
+    policy = plan.fallback
+    if FailureKind.TIMEOUT not in policy.on or _sent(attempts) >= policy.attempts:
+        return False
+    return _next_fresh(plan, attempts) is not None
+
+
 def _beside(
     plan: Plan, attempts: Sequence[Attempt], now_s: float, deadline_s: float, allowance: Allowance
 ) -> Step:

@@ -61,6 +61,11 @@ class TestWhoMayBeCalled:
         assert order(plan) == ["a/m", "b/m"]
         assert said_of(plan, "a/m") == ["one call may try whether it is well again"]
 
+    def test_each_request_tries_one_of_those_that_may_be_well_again_and_they_take_turns(self) -> None:
+        maybe = Gauge(breaker=Breaker.HALF_OPEN)
+        orders = [order(decided(snapshot(A, B, C), facts={"turn": n}, a=maybe, b=maybe)) for n in range(2)]
+        assert orders == [["a/m", "c/m", "b/m"], ["b/m", "c/m", "a/m"]]
+
     def test_a_line_goes_before_a_breaker_and_after_nobody_waiting(self) -> None:
         plan = decided(snapshot(A, B, C), a=OPEN, b=Gauge(wait_s=40.0))
         assert order(plan) == ["c/m", "b/m", "a/m"]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmproxyd.routing.fallback import next_step
+from llmproxyd.routing.fallback import anybody_left, next_step
 from llmproxyd.values.failure import ALWAYS_FALL_BACK, CONSEQUENCES, FALLBACK_KINDS, Failure, FailureKind
 from llmproxyd.values.plan import Allowance, Attempt, Candidate, GiveUp, Plan, Start, Step, Wait
 from llmproxyd.values.snapshot import DEFAULT_FALLBACK_ON, Deployment, FallbackPolicy, HedgePolicy
@@ -225,6 +225,17 @@ class TestTheRetryBudget:
     def test_the_first_call_needs_none(self) -> None:
         assert step(plan_of(A), extra_from_s=inf) == Start(0)
         assert step(plan_of(A), breaker_open(), extra_from_s=inf) == Start(0, force=True)
+
+
+class TestAnybodyLeft:
+    def test_somebody_who_was_not_asked_yet(self) -> None:
+        assert anybody_left(plan_of(A, B), [Attempt(0, 0.5)])
+        assert not anybody_left(plan_of(A, B), [failed("overloaded"), Attempt(1, 1.0)])
+
+    def test_nobody_where_no_attempt_is_left_or_a_timeout_ends_it(self) -> None:
+        assert not anybody_left(plan_of(A, B, attempts=1), [Attempt(0, 0.5)])
+        on = frozenset({FailureKind.OVERLOADED})
+        assert not anybody_left(plan_of(A, B, on=on), [Attempt(0, 0.5)])
 
 
 class TestHedging:
