@@ -22,7 +22,8 @@ from llmproxyd import __version__
 from llmproxyd.exchange.resolver import Resolver
 from llmproxyd.values.contracts import Call
 
-_READ_BYTES = 64 * 1024
+# Twice this is taken from a provider ahead of a client that reads slowly, then reading pauses.
+_READ_BYTES = 8 * 1024
 _MAX_TARGETS = 4096
 _SWITCHING = 101
 

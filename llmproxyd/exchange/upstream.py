@@ -31,6 +31,9 @@ MAX_WHOLE_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_PROBE_BYTES = 8 * 1024 * 1024
 MAX_ERROR_BYTES = 256 * 1024
 
+# What is handed on at a time: all of it waits in memory while a slow client takes it.
+_PIECE_BYTES = 16 * 1024
+
 # Servers close idle connections on their own; one that goes away just when it is used costs an attempt. Small
 # servers (uvicorn) wait 5 s, the big providers at least a minute.
 _IDLE_S = {Zone.LOCAL: 4.0, Zone.PRIVATE: 20.0, Zone.EXTERNAL: 30.0}
@@ -93,7 +96,7 @@ class _HttpReply:
 
     async def read(self) -> bytes:
         try:
-            return await self._payload.readany()
+            return await self._payload.read(_PIECE_BYTES)
         except (aiohttp.ClientError, OSError) as error:
             raise AttemptFailed(cut(error, self._provider)) from None
 

@@ -27,6 +27,8 @@ FEWEST = 16
 MOST = 32_768
 HEAD_TIMEOUT_S = 30.0
 """From the opening of a connection, or the first byte of a further request, to the end of the request's head."""
+WAITING_BYTES = 16 * 1024
+"""How much of an answer may wait for a client that reads slowly before its provider has to wait too."""
 
 _RETRY_AFTER_S = 2
 _TELL_EVERY_S = 10.0
@@ -166,6 +168,7 @@ class Visitor(web.RequestHandler):
             crowd.connected += 1
             self._inside = True
             super().connection_made(transport)
+            cast(asyncio.Transport, transport).set_write_buffer_limits(high=WAITING_BYTES)
             self._be_patient()
             return
         self.close()  # what it says is not even parsed

@@ -43,6 +43,13 @@ class Response(web.StreamResponse):
             self.force_close()
         return await super().prepare(request)
 
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Waits for a client that does not keep up, after each piece; aiohttp would look up every 64 KiB."""
+        await super().write(data)
+        writer = self._payload_writer
+        if writer is not None:
+            await writer.drain()
+
 
 class Written(web.StreamResponse):
     """An answer that is on the wire already. aiohttp is told what it still needs to know: nothing is left to write."""
