@@ -128,4 +128,5 @@ def parse_price(row: Mapping[str, Any]) -> Price:
 
     Raises ValueError for an amount that is no amount.
     """
-    return Price(**{component: parse_usd_nanos(usd) for component, usd in row.items()})
+    rates: dict[str, Any] = {component: parse_usd_nanos(usd) for component, usd in row.items()}
+    return Price(**rates)

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime, time
 from typing import Any, Final
 
-from llmproxyd.config.catalogue import Facts, facts, parse_price, plain_id
+from llmproxyd.config.catalogue import Facts, catalogue_date, facts, plain_id
 from llmproxyd.config.findings import Findings
 from llmproxyd.config.places import Path, look_up
 from llmproxyd.config.presets import Preset
-from llmproxyd.config.units import parse_count, parse_duration_s, parse_share, parse_usd_nanos
+from llmproxyd.config.prices import listed_price
+from llmproxyd.config.prices_written import find_faults, parse_written
+from llmproxyd.config.units import parse_count, parse_duration_s, parse_share
 from llmproxyd.values.contracts import Listed
-from llmproxyd.values.cost import FREE, Price
+from llmproxyd.values.cost import FREE, Dated, PriceList
 from llmproxyd.values.request import Capability, Operation
 from llmproxyd.values.snapshot import Deployment, Mock, Place, Provider, Zone
 
@@ -30,10 +33,12 @@ _NO_TEXT: Final = re.compile(
 
 
 class DeploymentBuilder:
-    """Builds the deployments of one provider after the other; faults go to ``findings``."""
+    """Builds the deployments of one provider after the other; faults go to ``findings``. ``today`` (UTC): the day whose
+    prices are in force."""
 
-    def __init__(self, findings: Findings) -> None:
+    def __init__(self, findings: Findings, today: date) -> None:
         self._findings = findings
+        self._now_s = datetime.combine(today, time(), UTC).timestamp()
 
     def build(
         self, provider: Provider, preset: Preset, row: Mapping[str, Any], listed: Sequence[Listed]
@@ -60,7 +65,7 @@ class DeploymentBuilder:
     ) -> list[Deployment]:
         by_id = {model.id: model for model in listed[:MAX_DISCOVERED] if model.id}
         return [
-            _deployment(provider, preset, {"id": model.id}, place, listed=model)
+            _deployment(provider, preset, {"id": model.id}, place, now_s=self._now_s, listed=model)
             for model in sorted(by_id.values(), key=lambda model: model.id)
             if not _NO_TEXT.search(model.id)
         ]
@@ -82,7 +87,7 @@ class DeploymentBuilder:
             places[model] = at
             name_at = at if isinstance(written, str) else (*at, "id")
             place = self._findings.place_of_value(name_at)
-            deployments[model] = _deployment(provider, preset, row, place)
+            deployments[model] = _deployment(provider, preset, row, place, now_s=self._now_s)
         return list(deployments.values())
 
     def _tell_twice(self, provider: Provider, model: str, at: Path, first: Path) -> None:
@@ -109,13 +114,15 @@ class DeploymentBuilder:
                 parse(value)
             except ValueError as error:
                 self._findings.error("LP105", (*at, *path), str(error))
+        if isinstance(row.get("price"), (dict, list)):
+            for path, text in find_faults(row["price"]):
+                self._findings.error("LP105", (*at, "price", *path), text)
         return len(self._findings.problems) == before
 
 
 _QUANTITIES: Final[tuple[tuple[Path, Callable[[object], object]], ...]] = (
     (("context_window",), parse_count),
     (("max_output_tokens",), parse_count),
-    *((("price", part), parse_usd_nanos) for part in ("input", "output", "cached_input", "cache_write")),
     (("mock", "first_token"), parse_duration_s),
     (("mock", "fail", "rate"), parse_share),
 )
@@ -123,11 +130,18 @@ _QUANTITIES: Final[tuple[tuple[Path, Callable[[object], object]], ...]] = (
 
 
 def _deployment(
-    provider: Provider, preset: Preset, row: Mapping[str, Any], place: Place, *, listed: Listed | None = None
+    provider: Provider,
+    preset: Preset,
+    row: Mapping[str, Any],
+    place: Place,
+    *,
+    now_s: float,
+    listed: Listed | None = None,
 ) -> Deployment:
     model: str = row["id"]
     upstream: str = row.get("upstream", model)
     known = facts(model, preset.name) or Facts(model)
+    prices = _prices(row, provider, preset, known)
     capabilities = _capabilities(row, listed, known)
     return Deployment(
         name=f"{provider.name}/{model}",
@@ -140,7 +154,8 @@ def _deployment(
             row, "context_window", listed.context_window if listed else None, known.context_window
         ),
         max_output_tokens=_count(row, "max_output_tokens", None, known.max_output_tokens),
-        price=_price(row, provider, known),
+        price=None if prices is None else prices.at(now_s),
+        prices=prices,
         quality=_quality(row.get("quality")),
         retires=known.retires,
         mock=_mock(row.get("mock", {})) if provider.is_mock else None,
@@ -186,13 +201,19 @@ def _count(row: Mapping[str, Any], key: str, listed: int | None, known: int | No
     return known if listed is None else listed
 
 
-def _price(row: Mapping[str, Any], provider: Provider, known: Facts) -> Price | None:
+def _prices(row: Mapping[str, Any], provider: Provider, preset: Preset, known: Facts) -> PriceList | None:
+    """The operator's own, else what the provider is known to take, else what the catalogue says of the model."""
     written = row.get("price")
-    if isinstance(written, dict):
-        return parse_price(written)
+    if isinstance(written, (dict, list)):
+        return parse_written(written)
     if written == "free" or (written is None and provider.zone is Zone.LOCAL):
-        return FREE
-    return None if written == "unknown" else known.price
+        return PriceList((Dated(FREE),), "free")
+    if written == "unknown":
+        return None
+    listing = listed_price(preset, provider.base_url, row["id"], row.get("upstream", row["id"]))
+    if listing is not None and listing.prices is not None:
+        return listing.prices
+    return None if known.price is None else PriceList((Dated(known.price),), f"catalogue {catalogue_date()}")
 
 
 def _quality(written: float | Mapping[str, float] | None) -> dict[str, float]:

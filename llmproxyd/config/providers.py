@@ -74,7 +74,7 @@ def build_providers(
     """
     keys = KeyReader(resolved, findings, environ, today)
     builder = _ProviderBuilder(findings, environ, privacy, keys)
-    models = DeploymentBuilder(findings)
+    models = DeploymentBuilder(findings, today)
     providers: dict[str, Provider] = {}
     deployments: list[Deployment] = []
     for name, row in findings.document.data["providers"].items():

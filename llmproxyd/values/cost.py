@@ -1,10 +1,22 @@
-"""Tokens, prices, money. Money is integer nano-dollars (1 USD = 1_000_000_000), rounded once, here."""
+"""Tokens, prices, money. Money is integer nano-dollars (1 USD = 1_000_000_000), rounded once, here.
+
+A rate is nano-dollars per million tokens, so tokens times a rate are femto-dollars: everything up to the one rounding is
+an exact integer.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
 
 NANOS_PER_USD = 1_000_000_000
+FEMTOS_PER_NANO = 1_000_000
+_FEMTOS_PER_USD: Final = NANOS_PER_USD * FEMTOS_PER_NANO
+_MINUTES_PER_DAY: Final = 24 * 60
+
+TIERS: Final = ("batch", "flex", "priority", "fast")
+"""Ways of being served that have prices of their own; everything else is the standard one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,9 +24,10 @@ class Usage:
     """Tokens of one attempt, in one normal form for every dialect.
 
     ``input_tokens`` is everything the model read, cache reads and writes included; ``output_tokens`` everything it
-    wrote, reasoning included. The others are shares of those two. ``cost_nanos``: what the provider itself charged,
-    where it says so. ``estimated``: counted by us because the provider said nothing. ``billed``: the (input, output)
-    tokens that are charged, where the provider counts those apart from the tokens it used.
+    wrote, reasoning included. The others are shares of those two; ``cached_audio_tokens`` is a share of cache reads and
+    of audio alike. ``cost_nanos``: what the provider itself charged, where it says so. ``estimated``: counted by us
+    because the provider said nothing. ``billed``: the (input, output) tokens that are charged, where the provider
+    counts those apart from the tokens it used. ``tier``: how it was served in the end, one of TIERS; None: as usual.
     """
 
     input_tokens: int = 0
@@ -28,13 +41,28 @@ class Usage:
     cost_nanos: int | None = None
     estimated: bool = False
     billed: tuple[int, int] | None = None
+    tier: str | None = None
+    web_searches: int = 0
+    input_image_tokens: int = 0
+    output_image_tokens: int = 0
+    cached_audio_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a request with more than ``above_tokens`` of input pays, for all of its tokens."""
+
+    above_tokens: int
+    price: Price
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
     """Nano-dollars per million tokens (so that 0.20 USD per million is 200_000_000); exact in integers.
 
-    None for a component means: as ``input`` (cache read and write) or as ``output`` (nothing else falls back).
+    None means: as the next more general one, at last ``input`` or ``output``. ``per_request_nanos`` and
+    ``per_search_nanos`` are nano-dollars each. ``steps``: dearer long contexts, in rising order. ``tiers``: by tier, a
+    whole price with steps of its own; a tier that is not listed pays this one.
     """
 
     input: int
@@ -42,24 +70,168 @@ class Price:
     cached_input: int | None = None
     cache_write: int | None = None
     cache_write_1h: int | None = None
+    input_audio: int | None = None
+    output_audio: int | None = None
+    cached_audio: int | None = None
+    input_image: int | None = None
+    output_image: int | None = None
+    reasoning: int | None = None
+    per_request_nanos: int = 0
+    per_search_nanos: int = 0
+    steps: tuple[Step, ...] = ()
+    tiers: Mapping[str, Price] = field(default_factory=dict)
+
+    def rate(self, kind: str) -> int:
+        """The rate of one kind of token, or the nearest that is known."""
+        for name in (kind, *_AS.get(kind, ())):
+            found: int | None = getattr(self, name)
+            if found is not None:
+                return found
+        return self.output if kind in _OUTPUT_SHARES else self.input
 
 
 FREE = Price(0, 0)
 
+_AS: Final[Mapping[str, tuple[str, ...]]] = {
+    "cache_write_1h": ("cache_write",),
+    "cached_audio": ("cached_input", "input_audio"),
+}
+_OUTPUT_SHARES: Final = ("output_audio", "output_image", "reasoning")
+
+
+@dataclass(frozen=True, slots=True)
+class Daily:
+    """A part of every day (minutes after midnight, UTC; an end before the start runs over midnight) and its price."""
+
+    start_minute: int
+    end_minute: int
+    price: Price
+
+    def holds(self, minute: int) -> bool:
+        if self.start_minute <= self.end_minute:
+            return self.start_minute <= minute < self.end_minute
+        return minute >= self.start_minute or minute < self.end_minute
+
+
+@dataclass(frozen=True, slots=True)
+class Dated:
+    """A price and when it begins (Unix seconds). ``price`` None: from then on nobody knows. ``daily``: hours of the day
+    with a price of their own; the last that fits counts."""
+
+    price: Price | None
+    from_s: float = 0.0
+    daily: tuple[Daily, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PriceList:
+    """The prices of a deployment over time, in order of their beginning. ``version`` says who set them."""
+
+    entries: tuple[Dated, ...]
+    version: str
+
+    def at(self, wall_s: float) -> Price | None:
+        """The price in force at a moment (Unix seconds); None: unknown then."""
+        entry = next((e for e in reversed(self.entries) if e.from_s <= wall_s), None)
+        if entry is None:
+            return None
+        if entry.daily:
+            minute = int(wall_s // 60) % _MINUTES_PER_DAY
+            return next((d.price for d in reversed(entry.daily) if d.holds(minute)), entry.price)
+        return entry.price
+
+
+class Line(NamedTuple):
+    """One kind of thing that is charged: ``amount`` of it at ``rate`` femto-dollars each."""
+
+    kind: str
+    amount: int
+    rate: int
+
+    @property
+    def femtos(self) -> int:
+        return self.amount * self.rate
+
+
+@dataclass(frozen=True, slots=True)
+class Components:
+    """A cost, taken apart; the lines sum to it exactly. ``tier``: whose price it was, None: the standard one.
+    ``above_tokens``: the step of the price that applied, 0: none."""
+
+    lines: tuple[Line, ...]
+    tier: str | None = None
+    above_tokens: int = 0
+
+    @property
+    def femtos(self) -> int:
+        return sum(line.femtos for line in self.lines)
+
+    @property
+    def nanos(self) -> int:
+        """Rounded half up, once."""
+        return (self.femtos + FEMTOS_PER_NANO // 2) // FEMTOS_PER_NANO
+
 
 def cost_of(usage: Usage, price: Price) -> int:
     """Nano-dollars for ``usage`` at ``price``. Shares are charged once, at their own rate; rounded half up, once."""
+    return components(usage, price).nanos
+
+
+def components(usage: Usage, price: Price) -> Components:
+    """What ``usage`` costs at ``price``, by kind; kinds without anything in them are left out."""
+    tier = usage.tier if usage.tier in price.tiers else None
+    served = price if tier is None else price.tiers[tier]
+    read = usage.input_tokens if usage.billed is None else usage.billed[0]
+    step = next((s for s in reversed(served.steps) if read > s.above_tokens), None)
+    rates = served if step is None else step.price
+    lines = [Line(kind, count, rates.rate(kind)) for kind, count in _counts(usage) if count]
+    if served.per_request_nanos:
+        lines.append(Line("request", 1, served.per_request_nanos * FEMTOS_PER_NANO))
+    if usage.web_searches:
+        lines.append(Line("web_search", usage.web_searches, served.per_search_nanos * FEMTOS_PER_NANO))
+    return Components(tuple(lines), tier, 0 if step is None else step.above_tokens)
+
+
+def usd_text(femtos: int) -> str:
+    """Femto-dollars as exact decimal USD: ``0.0010768``; at least two decimals."""
+    whole, rest = divmod(femtos, _FEMTOS_PER_USD)
+    decimals = f"{rest:015d}".rstrip("0").ljust(2, "0")
+    return f"{whole}.{decimals}"
+
+
+def _counts(usage: Usage) -> Iterator[tuple[str, int]]:
+    """Every token once, under the most special kind it belongs to."""
     if usage.billed is not None:
-        billed_input, billed_output = usage.billed
-        return (billed_input * price.input + billed_output * price.output + 500_000) // 1_000_000
-    read, write, write_1h = usage.cache_read_tokens, usage.cache_write_tokens, usage.cache_write_1h_tokens
-    plain = max(0, usage.input_tokens - read - write - write_1h)
-    cache_write = price.input if price.cache_write is None else price.cache_write
-    total = (
-        plain * price.input
-        + read * (price.input if price.cached_input is None else price.cached_input)
-        + write * cache_write
-        + write_1h * (cache_write if price.cache_write_1h is None else price.cache_write_1h)
-        + usage.output_tokens * price.output
+        yield from zip(("input", "output"), usage.billed, strict=True)
+        return
+    both = min(usage.cached_audio_tokens, usage.cache_read_tokens, usage.input_audio_tokens)
+    yield from _shares(
+        usage.input_tokens,
+        (
+            ("cached_audio", both),
+            ("cached_input", usage.cache_read_tokens - both),
+            ("cache_write_1h", usage.cache_write_1h_tokens),
+            ("cache_write", usage.cache_write_tokens),
+            ("input_audio", usage.input_audio_tokens - both),
+            ("input_image", usage.input_image_tokens),
+        ),
+        "input",
     )
-    return (total + 500_000) // 1_000_000
+    yield from _shares(
+        usage.output_tokens,
+        (
+            ("output_audio", usage.output_audio_tokens),
+            ("output_image", usage.output_image_tokens),
+            ("reasoning", usage.reasoning_tokens),
+        ),
+        "output",
+    )
+
+
+def _shares(whole: int, shares: tuple[tuple[str, int], ...], rest: str) -> Iterator[tuple[str, int]]:
+    """What does not fit into the whole any more is part of a share before it (cached images, say): charged there."""
+    for kind, count in shares:
+        taken = min(count, whole)
+        yield kind, taken
+        whole -= taken
+    yield rest, whole

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeAlias
 
-from llmproxyd.values.cost import Price
+from llmproxyd.values.cost import Price, PriceList
 from llmproxyd.values.failure import FailureKind
 from llmproxyd.values.request import Capability, Dialect, Operation, Overrides
 from llmproxyd.values.secret import Secret
@@ -191,7 +191,8 @@ class Deployment:
     """One upstream model at one provider: the unit that is chosen, priced and counted.
 
     ``name`` is ``provider/model``. ``model`` is the plain id clients may ask for, ``upstream`` what the provider is
-    sent. ``capabilities`` None: unknown, so nothing is ruled out. ``price`` None: unknown. ``quality``: 0..1 by task,
+    sent. ``capabilities`` None: unknown, so nothing is ruled out. ``price`` None: unknown; it is what was in force when
+    the files were loaded, ``prices`` what is at any moment, and who says so. ``quality``: 0..1 by task,
     under ``default`` for all others. ``windows`` in tokens. ``key`` names its state across reloads.
     """
 
@@ -209,6 +210,7 @@ class Deployment:
     mock: Mock | None = None
     key: str = ""
     place: Place = NOWHERE
+    prices: PriceList | None = None
 
 
 # --- names ------------------------------------------------------------------------------------------------------
