@@ -14,7 +14,7 @@ from llmproxyd.adapters.anthropic_failure import failure_of_error
 from llmproxyd.adapters.anthropic_tools import parse_name
 from llmproxyd.adapters.failures import bad_answer
 from llmproxyd.values.answer import Answer, Choice, Finish, TokenCount
-from llmproxyd.values.cost import Usage
+from llmproxyd.values.cost import TIERS, Usage
 from llmproxyd.values.failure import Failure
 from llmproxyd.values.request import Dialect, Operation, Part, Request, Text, Thinking, ToolCall
 
@@ -83,7 +83,21 @@ def parse_usage(value: Any) -> Usage | None:
         cache_write_tokens=write_5m,
         cache_write_1h_tokens=write_1h,
         reasoning_tokens=(_count(details.get("thinking_tokens")) or 0) if isinstance(details, Mapping) else 0,
+        tier=_tier(value),
+        web_searches=_searches(value.get("server_tool_use")),
     )
+
+
+def _tier(usage: Mapping[str, Any]) -> str | None:
+    """Speed has a price whatever the tier; ``standard`` is what everybody gets."""
+    if usage.get("speed") == "fast":
+        return "fast"
+    tier = usage.get("service_tier")
+    return tier if isinstance(tier, str) and tier in TIERS else None
+
+
+def _searches(used: Any) -> int:
+    return (_count(used.get("web_search_requests")) or 0) if isinstance(used, Mapping) else 0
 
 
 def merge_usage(first: Mapping[str, Any], later: Any) -> dict[str, Any]:
@@ -109,7 +123,8 @@ def _split_writes(details: Any, written: int) -> tuple[int, int]:
         return written, 0
     hour = _count(details.get("ephemeral_1h_input_tokens")) or 0
     short = _count(details.get("ephemeral_5m_input_tokens")) or 0
-    return (short, hour) if short + hour else (written, 0)
+    # What the parts leave unsaid was written for the usual five minutes.
+    return max(short, written - hour), hour
 
 
 def _parse_count(document: Mapping[str, Any]) -> TokenCount | Failure:

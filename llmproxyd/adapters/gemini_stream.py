@@ -30,7 +30,7 @@ from llmproxyd.values.answer import (
     ToolCallDelta,
     UsageReported,
 )
-from llmproxyd.values.cost import Usage
+from llmproxyd.values.cost import TIERS, Usage
 from llmproxyd.values.failure import Failure
 from llmproxyd.values.request import Dialect, Document, Request
 
@@ -222,9 +222,19 @@ def parse_usage(value: Any) -> Usage | None:
         output_tokens=written,
         cache_read_tokens=_count(value, "cachedContentTokenCount"),
         reasoning_tokens=thoughts,
-        input_audio_tokens=_audio(value.get("promptTokensDetails")),
-        output_audio_tokens=_audio(value.get("candidatesTokensDetails")),
+        input_audio_tokens=_of_kind(value, _AUDIO, "promptTokensDetails", "toolUsePromptTokensDetails"),
+        output_audio_tokens=_of_kind(value, _AUDIO, "candidatesTokensDetails"),
+        tier=parse_tier(value.get("serviceTier") or value.get("trafficType")),
+        input_image_tokens=_of_kind(value, _SEEN, "promptTokensDetails", "toolUsePromptTokensDetails"),
+        output_image_tokens=_of_kind(value, _SEEN, "candidatesTokensDetails"),
+        cached_audio_tokens=_of_kind(value, _AUDIO, "cacheTokensDetails"),
     )
+
+
+def parse_tier(name: Any) -> str | None:
+    """How the request was served: ``flex``, or ``ON_DEMAND_FLEX`` where Google's cloud says it."""
+    folded = name.lower().removeprefix("on_demand_") if isinstance(name, str) else ""
+    return folded if folded in TIERS else None
 
 
 def _usage_events(document: Mapping[str, Any]) -> Iterator[Event]:
@@ -238,9 +248,16 @@ def _count(value: Mapping[str, Any], name: str) -> int:
     return count if type(count) is int and 0 <= count <= _MAX_TOKENS else 0
 
 
-def _audio(details: Any) -> int:
-    entries = [entry for entry in details if isinstance(entry, dict)] if isinstance(details, list) else []
-    return sum(_count(entry, "tokenCount") for entry in entries if entry.get("modality") == "AUDIO")
+_AUDIO = frozenset({"AUDIO"})
+_SEEN = frozenset({"IMAGE", "DOCUMENT"})
+"""A page is read as a picture of it, and costs the same."""
+
+
+def _of_kind(value: Mapping[str, Any], kinds: frozenset[str], *names: str) -> int:
+    """Tokens of some kinds, over the lists of these names."""
+    lists = [value.get(name) for name in names]
+    entries = (entry for one in lists if isinstance(one, list) for entry in one if isinstance(entry, dict))
+    return sum(_count(entry, "tokenCount") for entry in entries if entry.get("modality") in kinds)
 
 
 def _told(part: Mapping[str, Any]) -> str:

@@ -19,6 +19,7 @@ from llmproxyd.adapters.openai_usage import find_usage
 from llmproxyd.adapters.relaying import NO_RAW, StreamRelay, is_said, new_reader
 from llmproxyd.framing import Frame, SSESplitter, format_data
 from llmproxyd.values.contracts import Inspected
+from llmproxyd.values.cost import Usage
 from llmproxyd.values.failure import Failure
 
 _DONE = b"[DONE]"
@@ -62,6 +63,7 @@ class _Chunk(msgspec.Struct, gc=False):
     usage: Any = None
     error: Any = None
     x_groq: Any = None
+    service_tier: Any = None
     data: msgspec.Raw = NO_RAW
 
 
@@ -136,7 +138,7 @@ class OpenAIRelay(StreamRelay[Frame]):
             return self._fail(chunk)
         speaks = self._observe(chunk.choices) if chunk.choices else False
         if chunk.usage is not None or chunk.x_groq is not None:
-            usage = find_usage({"usage": chunk.usage, "x_groq": chunk.x_groq})
+            usage = _usage_of(chunk)
             self._usage = usage or self._usage
             bare = not speaks and (not chunk.choices or bool(self._finished))
             if usage is not None and bare and not self._keep_usage:
@@ -184,9 +186,13 @@ def inspect_answer(body: bytes, echo: str | None) -> Inspected:
     called = choice is not None and choice.message is not None and bool(choice.message.tool_calls)
     return Inspected(
         body=body if echo is None else _Echo(echo).apply(body, body, chunk.model),
-        usage=find_usage({"usage": chunk.usage, "x_groq": chunk.x_groq}),
+        usage=_usage_of(chunk),
         finish=parse_finish(choice.finish_reason, called=called) if choice is not None else None,
     )
+
+
+def _usage_of(chunk: _Chunk) -> Usage | None:
+    return find_usage({"usage": chunk.usage, "x_groq": chunk.x_groq, "service_tier": chunk.service_tier})
 
 
 def _says_something(choice: _Choice) -> bool:

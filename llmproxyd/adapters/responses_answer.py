@@ -14,6 +14,7 @@ from llmproxyd.adapters import failures
 from llmproxyd.adapters.anthropic_tools import parse_name
 from llmproxyd.adapters.failures import bad_answer, failure_of_error
 from llmproxyd.adapters.openai_answer import text_of
+from llmproxyd.adapters.openai_usage import parse_tier
 from llmproxyd.adapters.openai_usage import parse_usage as parse_chat_usage
 from llmproxyd.adapters.scrub import scrub_message
 from llmproxyd.adapters.tool_deltas import arguments_text, invent_tool_id
@@ -111,9 +112,29 @@ def parse_usage(value: Any) -> Usage | None:
         "prompt_tokens_details": value.get("input_tokens_details"),
         "completion_tokens_details": value.get("output_tokens_details"),
         "cost": value.get("cost"),
+        "cost_details": value.get("cost_details"),
+        "is_byok": value.get("is_byok"),
         "cost_in_usd_ticks": value.get("cost_in_usd_ticks"),
     }
-    return parse_chat_usage(named)
+    return parse_chat_usage(named, reasoning_apart=False)
+
+
+def find_usage(response: Document) -> Usage | None:
+    """The usage of a response, with what stands beside it: how it was served, and the searches it made."""
+    usage = parse_usage(response.get("usage"))
+    if usage is None:
+        return None
+    searches = sum(1 for item in objects(response.get("output")) if _searched(item))
+    return replace(
+        usage, tier=parse_tier(response.get("service_tier")), web_searches=usage.web_searches or searches
+    )
+
+
+def _searched(item: Document) -> bool:
+    """A search is paid for; opening a page it found, or looking for words there, is not."""
+    action = item.get("action")
+    kind = action.get("type", "search") if isinstance(action, dict) else "search"
+    return item.get("type") == "web_search_call" and item.get("status") != "failed" and kind == "search"
 
 
 def parse_call(item: Document, seed: str) -> ToolCall:
@@ -182,7 +203,7 @@ def _parse_response(response: dict[str, Any]) -> Answer:
         response_id,
         text_of(response, "model"),
         (choice,),
-        parse_usage(response.get("usage")),
+        find_usage(response),
         created_of(response),
     )
 

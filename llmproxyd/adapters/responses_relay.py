@@ -18,10 +18,10 @@ from llmproxyd.adapters.relaying import NO_RAW, StreamRelay, new_reader
 from llmproxyd.adapters.responses_answer import (
     CALLS,
     find_failure,
+    find_usage,
     is_count,
     objects,
     parse_finish,
-    parse_usage,
     read_object,
 )
 from llmproxyd.framing import Frame, SSESplitter
@@ -145,7 +145,7 @@ class ResponsesRelay(StreamRelay[Frame]):
         failure = find_failure(response)
         if failure is not None:
             return failure
-        self._usage = parse_usage(response.get("usage"))
+        self._usage = find_usage(response)
         self._finish, _ = parse_finish(response, called=self._called or _calls(response))
         # An answer may be empty: its end is then all there is to send.
         self._done = self._content = True
@@ -169,7 +169,7 @@ def inspect_answer(body: bytes, echo: str | None) -> Inspected:
         return Inspected(body, failure=failure)
     finish, _ = parse_finish(document, called=_calls(document))
     named = body if echo is None else jsontext.splice(body, {"model": jsontext.encode(echo)})
-    return Inspected(named, parse_usage(document.get("usage")), finish)
+    return Inspected(named, find_usage(document), finish)
 
 
 def _calls(response: dict[str, Any]) -> bool:

@@ -20,12 +20,12 @@ from llmproxyd.adapters.responses_answer import (
     content_parts,
     created_of,
     find_failure,
+    find_usage,
     logprobs_of,
     objects,
     parse_call,
     parse_finish,
     parse_thought,
-    parse_usage,
     read_object,
 )
 from llmproxyd.framing import Frame, SSESplitter
@@ -111,7 +111,7 @@ class ResponsesDecoder(StreamDecoder[Frame]):
             yield from self._complete(self._places.get(text_of(item, "id"), place), item)
             if self._ended:
                 return
-        usage = parse_usage(response.get("usage"))
+        usage = find_usage(response)
         if usage is not None:
             yield UsageReported(usage)
         self._done = True

@@ -192,7 +192,7 @@ def test_a_whole_answer_passes_with_what_was_seen_in_it() -> None:
     seen = inspect_answer(body, None)
     assert seen.body == body
     assert (seen.usage, seen.finish, seen.failure) == (
-        Usage(120, 42, 64, reasoning_tokens=20),
+        Usage(120, 42, 64, reasoning_tokens=20, input_image_tokens=20),
         Finish.STOP,
         None,
     )
