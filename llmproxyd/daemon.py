@@ -24,10 +24,13 @@ from aiohttp import web
 from llmproxyd import __version__, host, logs
 from llmproxyd.adapters import ADAPTERS
 from llmproxyd.config.load import Loaded, compile_files, find_config_dir, load
-from llmproxyd.config.report import format_line, format_text
+from llmproxyd.config.report import format_text
 from llmproxyd.exchange.account import Account
+from llmproxyd.exchange.gate import Gates
 from llmproxyd.exchange.probe import Prober
+from llmproxyd.exchange.run import Means
 from llmproxyd.exchange.upstream import Upstream
+from llmproxyd.exchange.webhooks import Webhooks
 from llmproxyd.exits import Exit
 from llmproxyd.in_force import InForce, ReloadVerdict
 from llmproxyd.reload import Reloader
@@ -35,28 +38,38 @@ from llmproxyd.routing.compile import compile_routes
 from llmproxyd.routing.estimate import estimate_tokens
 from llmproxyd.server.admission import Admission, allowed_hosts
 from llmproxyd.server.async_calls import AsyncCalls
+from llmproxyd.server.auth import Doorkeeper
 from llmproxyd.server.background import Background
+from llmproxyd.server.callers import Callers
 from llmproxyd.server.detached import Detached
 from llmproxyd.server.exchange_log import ExchangeLog
 from llmproxyd.server.handler import Handler
 from llmproxyd.server.intake import Intake
 from llmproxyd.server.jobs import JobRunner
 from llmproxyd.server.listen import CannotListen, Listener, adopt, bind, remove, start
-from llmproxyd.server.metrics import Counters
+from llmproxyd.server.metrics import Counters, Gathered
 from llmproxyd.server.names import NameViews
+from llmproxyd.server.notify import Notifier
 from llmproxyd.server.ollama_views import OllamaViews
+from llmproxyd.server.overload import Overload
 from llmproxyd.server.paths import build_paths
 from llmproxyd.server.responses import ResponseKeeper
 from llmproxyd.server.trial import ProviderTest
 from llmproxyd.server.views import Views
 from llmproxyd.server.web import Web
-from llmproxyd.settings import Settings
+from llmproxyd.settings import Settings, Tcp, check_listeners
+from llmproxyd.state.changes import HealthChange
+from llmproxyd.state.events import Events
+from llmproxyd.state.hedge_budget import HedgeBudget
 from llmproxyd.state.jobs import JobStore
 from llmproxyd.state.registry import Registry
 from llmproxyd.state.responses import ResponseMemory
+from llmproxyd.state.retry_budget import RetryBudget
+from llmproxyd.state.window import Windows
 from llmproxyd.surfaces.facts import RequestPrompt
 from llmproxyd.values.contracts import Surface
 from llmproxyd.values.request import Request
+from llmproxyd.values.snapshot import Snapshot
 from llmproxyd.watch import bind_mounted
 
 _log = logs.get_logger("daemon")
@@ -98,10 +111,18 @@ class _Daemon:
         self._broken = False
         self._told_ready = False
 
-        self._registry = Registry()
-        self._upstream = Upstream()
-        self._counters = Counters()
         self._in_force = InForce()
+        self._events = Events(time.time)
+        self._notifier: Notifier
+        self._webhooks = Webhooks(tell=lambda place, result, why: self._notifier.webhook(place, result, why))
+        self._notifier = Notifier(
+            self._events, self._webhooks.offer, status=lambda: self._in_force.status_line
+        )
+        self._registry = Registry(tell=self._health_changed)
+        self._upstream = Upstream()
+        self._gates = Gates(time.monotonic)
+        self._overload = Overload(time.monotonic)
+        self._counters = Counters()
         self._reloader = Reloader(
             self._config_dir,
             environ=environ,
@@ -121,28 +142,41 @@ class _Daemon:
             providers=lambda: self._in_force.current.snapshot.providers.values(),
             on_models_changed=lambda: self._spawn(self._reloader.rediscover()),
             clock=time.monotonic,
-            wall=time.time,
         )
         self._exchange_log = ExchangeLog(time.time)
-        account = Account(self._registry, wall=time.time, sinks=(self._counters.exchange, self._exchange_log))
-        self._keeper = ResponseKeeper(ResponseMemory(), time.monotonic)
-        intake = Intake(
-            keeper=self._keeper,
-            in_force=self._in_force,
-            registry=self._registry,
+        account = Account(
+            self._registry,
+            sinks=(self._counters.exchange, self._exchange_log, self._notifier.exchange),
+        )
+        means = Means(
             upstream=self._upstream,
             adapters=ADAPTERS,
+            registry=self._registry,
+            gates=self._gates,
+            retries=RetryBudget(),
+            hedges=HedgeBudget(),
             account=account,
-            new_prompt=_new_prompt,
             clock=time.monotonic,
+        )
+        self._doorkeeper = Doorkeeper()
+        self._callers = Callers(self._doorkeeper, self._in_force)
+        self._keeper = ResponseKeeper(ResponseMemory(), time.monotonic, owner_of=Callers.owner_of)
+        intake = Intake(
+            in_force=self._in_force,
+            means=means,
+            keeper=self._keeper,
+            doorkeeper=self._doorkeeper,
+            overload=self._overload,
+            windows=Windows(),
+            new_prompt=_new_prompt,
             wall=time.time,
         )
         detached = Detached(intake)
         self._jobs = JobRunner(
             JobStore(settings.state_dir / "jobs.db", wall=time.time), detached, wall=time.time
         )
-        self._async_calls = AsyncCalls(self._jobs, wall=time.time)
-        self._background = Background(self._jobs, detached, wall=time.time)
+        self._async_calls = AsyncCalls(self._jobs, wall=time.time, owner_of=Callers.owner_of)
+        self._background = Background(self._jobs, detached, wall=time.time, owner_of=Callers.owner_of)
         self._handler = Handler(
             intake,
             max_body_bytes=settings.max_body_bytes,
@@ -158,6 +192,8 @@ class _Daemon:
             metrics_open=settings.metrics_open,
             in_flight=lambda: self._web.count,
             log_lines_lost=log_lines_lost,
+            events=self._events,
+            gathered=self._gather,
         )
         self._web: Web
 
@@ -169,6 +205,8 @@ class _Daemon:
         verdict = await self._reloader.reload("start")
         if not verdict.accepted:
             return self._refuse_to_start(verdict)
+        # Whoever is not on this machine has to show a key, so there must be one: known only now.
+        check_listeners(self._settings.listen, keys_declared=bool(self._in_force.current.snapshot.tenants))
         listeners: list[Listener] = []
         try:
             self._open_listeners(listeners)
@@ -206,6 +244,7 @@ class _Daemon:
             listeners.append(bind(address))
 
     async def _serve(self, listeners: list[Listener]) -> None:
+        self._doorkeeper.exposed = any(_is_open(listener) for listener in listeners)
         ports = [listener.port for listener in listeners if listener.port is not None]
         admission = Admission(
             allowed_hosts(ports, self._settings.allowed_hosts), frozenset(self._settings.allowed_origins)
@@ -219,6 +258,7 @@ class _Daemon:
             ProviderTest(in_force=self._in_force, registry=self._registry, prober=self._prober),
             self._async_calls,
             self._background,
+            self._callers,
         )
         self._web = Web(paths, admission, max_body_bytes=self._settings.max_body_bytes)
         server = self._web.new_server()
@@ -228,6 +268,7 @@ class _Daemon:
         gc.collect()
         gc.freeze()
         gc.set_threshold(10_000, 20, 50)
+        self._overload.start()
         self._tell_started(listeners)
         for running in (self._reloader.run(), self._prober.run(), self._jobs.run(), self._beat()):
             self._spawn(running)
@@ -243,7 +284,7 @@ class _Daemon:
             hash=current.hash[:12],
             listeners=[str(listener) for listener in listeners],
             config_dir=str(self._config_dir),
-            keys="none declared: every program on this machine may use every provider",
+            keys=_tell_keys(current.snapshot),
         )
         for name in ("providers.yaml", "routing.yaml"):
             if bind_mounted(str(self._config_dir / name)):
@@ -283,23 +324,28 @@ class _Daemon:
             host.ready(status_line)
 
     def _reloaded(self, verdict: ReloadVerdict) -> None:
-        for problem in verdict.problems:
-            _log.warning("config.problem", code=problem.code, text=format_line(problem))
-        event = "config.rejected" if not verdict.accepted else f"config.{verdict.result}"
-        tell = _log.info if verdict.accepted else _log.error
-        tell(
-            event,
-            generation=verdict.generation,
-            trigger=verdict.trigger,
-            token=verdict.token,
-            ms=round(verdict.duration_s * 1000, 1),
-            status=self._in_force.status_line,
-        )
+        self._notifier.reload(verdict)
         if verdict.result == "applied":
             snapshot = self._in_force.current.snapshot
             self._upstream.reconcile(snapshot)
+            self._gates.reconcile(snapshot)
+            self._webhooks.reconcile(snapshot.webhooks)
             self._counters.retain(snapshot)
             self._prober.wake()
+
+    def _health_changed(self, change: HealthChange) -> None:
+        self._notifier.health(change)
+        if change.kind == "breaker_opened":
+            self._prober.wake()
+
+    def _gather(self) -> Gathered:
+        """What the rooms count that the metrics do not."""
+        return Gathered(
+            lines=self._gates.lines(),
+            shed=dict(self._overload.shed),
+            events=dict(self._events.counts),
+            webhooks=dict(self._webhooks.results),
+        )
 
     async def _beat(self) -> None:
         """The watchdog is fed from the event loop: a loop that hangs is a daemon that hangs."""
@@ -336,6 +382,7 @@ class _Daemon:
         for door in doors:
             door.close()
         server.pre_shutdown()
+        self._events.close()
         patience = [asyncio.ensure_future(self._web.drained()), asyncio.ensure_future(self._fast.wait())]
         await asyncio.wait(patience, timeout=self._settings.drain_s, return_when=asyncio.FIRST_COMPLETED)
         for waiting in (*patience, *self._tasks):
@@ -345,8 +392,22 @@ class _Daemon:
         await server.shutdown(_FAST_STOP_S if left else 0.1)
         await self._jobs.stop()
         await self._reloader.close()
+        self._overload.stop()
         self._exchange_log.flush()
+        self._notifier.flush()
+        await self._webhooks.close()
         _log.info("stopped", cut=left)
+
+
+def _is_open(listener: Listener) -> bool:
+    """Whether other machines can connect."""
+    return not listener.is_unix and not Tcp(*listener.socket.getsockname()[:2]).loopback
+
+
+def _tell_keys(snapshot: Snapshot) -> str:
+    if not snapshot.tenants:
+        return "none declared: every program on this machine may use every provider"
+    return f"{sum(len(tenant.keys) for tenant in snapshot.tenants.values())} keys of {len(snapshot.tenants)} tenants"
 
 
 def _prepare_threads() -> None:

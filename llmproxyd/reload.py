@@ -59,7 +59,7 @@ class State(Protocol):
 
     def discovered(self) -> Discovered: ...
 
-    def reconcile(self, snapshot: Snapshot) -> None: ...
+    def reconcile(self, snapshot: Snapshot, now_s: float) -> None: ...
 
 
 @dataclass(slots=True)
@@ -309,7 +309,7 @@ class Reloader:
             return "rejected", reading.problems
         if routes is not None:
             try:
-                self._registry.reconcile(loaded.snapshot)
+                self._registry.reconcile(loaded.snapshot, self._clock())
             except Exception as error:  # noqa: BLE001 - as above; nothing was swapped yet
                 _log.exception("reload.fault")
                 return "rejected", (_fault(error),)

@@ -6,7 +6,6 @@ from argparse import Namespace
 from typing import Any
 
 from llmproxyd.commands.console import Command, Console
-from llmproxyd.settings import check_listeners
 
 
 def _add_arguments(parser: Any) -> None:
@@ -15,7 +14,6 @@ def _add_arguments(parser: Any) -> None:
 
 def _run(_arguments: Namespace, console: Console) -> int:
     settings = console.settings(warn=False)  # the daemon logs them
-    check_listeners(settings.listen)
     from llmproxyd import daemon
 
     return daemon.run(settings)

@@ -69,6 +69,11 @@ class ExchangeRecord:
     waited_s: float = 0.0
     continued: int = 0
 
+    @property
+    def sent(self) -> int:
+        """How many attempts, of those that are over, really went out."""
+        return sum(attempt.sent for attempt in self.attempts)
+
 
 def price(deployment: Deployment, usage: Usage | None) -> int | None:
     """Nano-dollars for ``usage``: what the provider itself charged, else our price; None where either is unknown."""
@@ -86,31 +91,18 @@ class Account:
         self,
         registry: Registry,
         *,
-        wall: Callable[[], float],
         sinks: tuple[Callable[[ExchangeRecord], None], ...] = (),
     ) -> None:
         self._registry = registry
-        self._wall = wall
         self._sinks = sinks
 
-    def begin(self, deployment: Deployment) -> None:
+    def begin(self, deployment: Deployment, now_s: float) -> None:
         """An attempt is about to be sent."""
-        self._registry.started(deployment)
+        self._registry.started(deployment, now_s)
 
-    def settle(
-        self,
-        deployment: Deployment,
-        *,
-        failure: Failure | None,
-        first_content_s: float | None,
-        total_s: float,
-        cancelled: bool = False,
-    ) -> None:
-        """An attempt is over; once for each ``begin``. A client that left says nothing about the deployment."""
-        ok = failure is None and not cancelled
-        self._registry.ended(
-            deployment, Outcome(ok, failure, first_content_s if ok else None, total_s), self._wall()
-        )
+    def settle(self, deployment: Deployment, outcome: Outcome, now_s: float) -> None:
+        """An attempt is over; once for each ``begin``."""
+        self._registry.ended(deployment, outcome, now_s)
 
     def close(self, record: ExchangeRecord) -> None:
         for sink in self._sinks:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+from math import inf
 
 from llmproxyd.exchange.alarm import Alarm
 from llmproxyd.exchange.lane import Lane
@@ -25,6 +27,18 @@ from llmproxyd.values.failure import Failure, FailureKind
 from llmproxyd.values.snapshot import Deployment
 
 _DRAIN_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long an attempt may be silent, from what its deployment has taught: before the commit, and between two pieces
+    of content. Seconds; the operator's own timeouts always hold as well."""
+
+    commit_s: float = inf
+    stall_s: float = inf
+
+
+CONFIGURED = Patience()
 
 
 class RunningAttempt:
@@ -52,15 +66,19 @@ class RunningAttempt:
         self.first_content_s: float | None = None
         self.first = b""
         self.complete = False
+        self.longest_gap_s: float | None = None
+        self._stall_s = deployment.provider.timeouts.stall_s
         self.usage: Usage | None = None
         self.finish: Finish | None = None
 
     # --- up to the commit -----------------------------------------------------------------------------------
 
-    async def begin(self, upstream: Upstream, *, deadline_s: float) -> None:
+    async def begin(self, upstream: Upstream, *, deadline_s: float, patience: Patience = CONFIGURED) -> None:
         """Returns when the attempt may be committed. Raises AttemptFailed; then the connection is gone."""
         timeouts = self.deployment.provider.timeouts
-        own_limit_s = self.started_s + (timeouts.first_token_s if self.call.stream else timeouts.total_s)
+        allowed_s = timeouts.first_token_s if self.call.stream else timeouts.total_s
+        own_limit_s = self.started_s + min(allowed_s, patience.commit_s)
+        self._stall_s = min(timeouts.stall_s, patience.stall_s)
         try:
             with Alarm(min(own_limit_s, deadline_s)):
                 self._reply = await upstream.send(self.call, self.deployment)
@@ -123,7 +141,7 @@ class RunningAttempt:
         reply = self._reply
         if self.complete or reply is None:
             return
-        stall_s = self.deployment.provider.timeouts.stall_s
+        stall_s = self._stall_s
         end_s = self.started_s + self.deployment.provider.timeouts.total_s
         content_s = self._clock()
         try:
@@ -143,10 +161,16 @@ class RunningAttempt:
                     if progress.failure is not None:
                         raise AttemptFailed(progress.failure)
                     if progress.content:
-                        content_s = self._clock()
+                        now_s = self._clock()
+                        self._note_gap(now_s - content_s)
+                        content_s = now_s
                     self.complete = not data or progress.done
         except TimeoutError:
             raise AttemptFailed(self._stalled(at_end=self._clock() >= end_s)) from None
+
+    def _note_gap(self, gap_s: float) -> None:
+        if self.longest_gap_s is None or gap_s > self.longest_gap_s:
+            self.longest_gap_s = gap_s
 
     async def drain(self) -> None:
         """After the dialect's own end: read what little may follow, so that the connection can serve again."""

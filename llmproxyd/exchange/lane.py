@@ -169,7 +169,7 @@ class TranslatedLane:
         return self._end(self._decoder.close())
 
     def fail(self, failure: Failure) -> bytes:
-        return self._speaker().fail(failure)
+        return self.speaker().fail(failure)
 
     def whole(self, body: bytes) -> Whole:
         answer = self._adapter.parse_answer(self._voice.request, body)
@@ -190,7 +190,8 @@ class TranslatedLane:
         assert isinstance(answer, Answer), "only conversations stream"
         return self._end(unfold(answer))
 
-    def _speaker(self) -> Encoder:
+    def speaker(self) -> Encoder:
+        """Who writes the client's stream: one from its first byte to its last."""
         if self._encoder is None:
             self._encoder = self._voice.new_encoder()
         return self._encoder
@@ -201,12 +202,12 @@ class TranslatedLane:
             return last
         # An answer without content is one nevertheless: what was held back opens it.
         held, self._held = self._held, b""
-        out = held + last.out + self._speaker().close()
+        out = held + last.out + self.speaker().close()
         return Progress(out, last.content, last.usage, last.finish, None, done=True)
 
     def _say(self, events: list[Event]) -> Progress:
         """Encode ``events``; until content comes, what was said is held back, since the attempt may still fail."""
-        encoder = self._speaker()
+        encoder = self.speaker()
         out: list[bytes] = []
         content, usage, finish, failure = False, None, None, None
         for event in events:

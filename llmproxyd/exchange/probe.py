@@ -1,8 +1,8 @@
 """Asking servers whether they are there, and what models they have. Free requests with constant bodies only.
 
-Asked are the servers that need no key (only an answer shows that one runs) and those told to `discover` their models.
-Each is asked at once when it appears, then every `health.interval`. Anybody else is asked only when an operator wants
-it tested.
+Every configured provider is asked once when it appears and when its entry changes. After that calls show how it is, and
+nobody is asked who is being called; those who are idle are asked each `health.interval`, and those with an open breaker
+as often as their state says. Servers that are to be discovered are asked each interval in any case.
 """
 
 from __future__ import annotations
@@ -10,16 +10,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 
 from llmproxyd.exchange.upstream import AttemptFailed, Upstream
 from llmproxyd.state.registry import Registry
 from llmproxyd.values.contracts import Adapter, Listed
 from llmproxyd.values.failure import Failure, FailureKind
 from llmproxyd.values.request import Dialect
-from llmproxyd.values.snapshot import Probe, Provider
+from llmproxyd.values.snapshot import NOWHERE, Probe, Provider
 
 PROBE_TIMEOUT_S = 5.0
 _AT_ONCE = 16
+_MIN_PAUSE_S = 0.5
+_ROUND_AT_LEAST_EVERY_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +38,14 @@ class Asked:
     failure: Failure | None = None
     duration_s: float = 0.0
 
+    @property
+    def alive(self) -> bool:
+        """Somebody answered, and not to say that the server is broken."""
+        return self.ok or (self.status is not None and self.status < 500)
+
 
 def wants_probe(provider: Provider) -> bool:
-    return bool(
-        provider.enabled
-        and provider.configured
-        and provider.probe is not None
-        and not provider.is_mock
-        and (provider.keyless or provider.discover)
-    )
+    return provider.enabled and provider.configured and provider.probe is not None and not provider.is_mock
 
 
 class Prober:
@@ -58,7 +60,6 @@ class Prober:
         providers: Callable[[], Iterable[Provider]],
         on_models_changed: Callable[[], None],
         clock: Callable[[], float],
-        wall: Callable[[], float],
         timeout_s: float = PROBE_TIMEOUT_S,
     ) -> None:
         self._upstream = upstream
@@ -67,14 +68,13 @@ class Prober:
         self._providers = providers
         self._on_models_changed = on_models_changed
         self._clock = clock
-        self._wall = wall
         self._timeout_s = timeout_s
-        self._due_s: dict[str, float] = {}
+        self._asked: dict[str, tuple[Provider, float]] = {}  # by identity: as it was then, and when it was
         self._wake = asyncio.Event()
         self._places = asyncio.Semaphore(_AT_ONCE)
 
     def wake(self) -> None:
-        """The providers may have changed: look at once."""
+        """The providers may have changed, or a breaker has opened: look at once."""
         self._wake.set()
 
     async def run(self) -> None:
@@ -92,10 +92,11 @@ class Prober:
 
     async def round(self) -> None:
         """Ask everybody who is due."""
-        wanted = {provider.identity: provider for provider in self._providers() if wants_probe(provider)}
-        self._due_s = {key: due for key, due in self._due_s.items() if key in wanted}
+        wanted = {p.identity: p for p in map(_without_place, self._providers()) if wants_probe(p)}
+        self._asked = {key: asked for key, asked in self._asked.items() if key in wanted}
         now_s = self._clock()
-        due = [provider for key, provider in wanted.items() if self._due_s.get(key, now_s) <= now_s]
+        due_s = self._due_s(wanted.values())
+        due = [provider for key, provider in wanted.items() if due_s[key] <= now_s]
         if not due:
             return
         before = dict(self._registry.discovered())
@@ -129,11 +130,16 @@ class Prober:
         async with self._places:
             asked = await self._ask(provider)
         self._tell(provider, asked)
-        self._due_s[provider.identity] = self._clock() + provider.health_interval_s
+        self._asked[provider.identity] = provider, self._clock()
 
     def _tell(self, provider: Provider, asked: Asked) -> None:
         self._registry.probed(
-            provider, ok=asked.ok, detail=asked.detail, wall_s=self._wall(), models=asked.models
+            provider,
+            ok=asked.ok,
+            alive=asked.alive,
+            detail=asked.detail,
+            now_s=self._clock(),
+            models=asked.models,
         )
 
     async def _ask(self, provider: Provider) -> Asked:
@@ -150,8 +156,27 @@ class Prober:
         asked = _read(adapter, provider.probe, status, body)
         return replace(asked, status=status, duration_s=self._clock() - began_s)
 
+    def _due_s(self, providers: Iterable[Provider]) -> dict[str, float]:
+        """When each is to be asked next, by identity."""
+        ejected = self._registry.to_probe(self._clock())
+        return {p.identity: self._due_of(p, ejected.get(p.identity)) for p in providers}
+
+    def _due_of(self, provider: Provider, ejected_s: float | None) -> float:
+        known = self._asked.get(provider.identity)
+        if known is None or known[0] != provider:
+            return -inf
+        called_s = None if provider.discover else self._registry.last_called_s(provider)
+        routine_s = max(known[1], called_s or -inf) + provider.health_interval_s
+        return routine_s if ejected_s is None else min(routine_s, max(ejected_s, known[1] + _MIN_PAUSE_S))
+
     def _next_due_s(self) -> float:
-        return min(self._due_s.values(), default=self._clock() + 60.0)
+        due_s = self._due_s(p for p in map(_without_place, self._providers()) if wants_probe(p))
+        return min((*due_s.values(), self._clock() + _ROUND_AT_LEAST_EVERY_S))
+
+
+def _without_place(provider: Provider) -> Provider:
+    """An entry that only moved to another line has not changed."""
+    return replace(provider, place=NOWHERE)
 
 
 def _read(adapter: Adapter, probe: Probe | None, status: int, body: bytes) -> Asked:

@@ -1,95 +1,252 @@
-"""One exchange: attempts as ``next_step`` says, until one may be committed or none is left."""
+"""One exchange: attempts as ``next_step`` says, until one may be committed or none is left.
+
+Without a hedge one attempt runs at a time, in the caller's own task. With one, each runs in a task of its own, and the
+first that may be committed wins; the others are cancelled at once.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from math import inf
 
 from llmproxyd.exchange.account import Account, AttemptRecord, ExchangeRecord, price
-from llmproxyd.exchange.attempt import RunningAttempt
-from llmproxyd.exchange.lane import Voice, choose_dialect, choose_lane
+from llmproxyd.exchange.attempt import Patience, RunningAttempt
+from llmproxyd.exchange.continuation import ContinuableLane, Seam, may_continue, wants_continuation
+from llmproxyd.exchange.gate import Gates, Pass, Saturated, Toll
+from llmproxyd.exchange.lane import Lane, Voice, choose_dialect, choose_lane
 from llmproxyd.exchange.upstream import AttemptFailed, Upstream
-from llmproxyd.routing.fallback import next_step
+from llmproxyd.logs import get_logger
+from llmproxyd.routing.fallback import LINE_CODE, anybody_left, next_step
+from llmproxyd.state.hedge_budget import HedgeBudget
+from llmproxyd.state.registry import Outcome, Registry, Timers
+from llmproxyd.state.retry_budget import RetryBudget
 from llmproxyd.values.contracts import Adapter, BadRequest
 from llmproxyd.values.failure import ExchangeFailed, Failure, FailureKind
-from llmproxyd.values.plan import Attempt, GiveUp, Plan, Start, Wait
+from llmproxyd.values.plan import Allowance, Attempt, Candidate, GiveUp, Plan, Start, Wait
 from llmproxyd.values.request import Dialect
 from llmproxyd.values.snapshot import Deployment
 
+_log = get_logger("exchange")
+_FIRST = Allowance()
+_LOOK_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What all exchanges share. ``clock``: monotonic seconds, running with the loop's own."""
+
+    upstream: Upstream
+    adapters: Mapping[Dialect, Adapter]
+    registry: Registry
+    gates: Gates
+    retries: RetryBudget
+    hedges: HedgeBudget
+    account: Account
+    clock: Callable[[], float]
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+
+@dataclass(slots=True)
+class _Try:
+    """An attempt under way. ``place``: its entry in the list that ``next_step`` reads. ``room``: its place at the
+    provider, given back when it is settled. ``waited_s``: in line for it."""
+
+    place: int
+    running: RunningAttempt
+    room: Pass
+    hedge: bool
+    waited_s: float
+
+    @property
+    def deployment(self) -> Deployment:
+        return self.running.deployment
+
 
 class Exchange:
-    """``commit`` once, then ``rest`` (a stream's remaining pieces), and ``close`` whatever happened."""
+    """``commit`` once, then ``rest`` (a stream's remaining pieces), and ``close`` whatever happened.
+
+    ``toll``: what the request asks of a provider's limits, for a provider that has some. ``extend``: further candidates
+    after the plan's own have all failed, asked at most once.
+    """
 
     def __init__(
         self,
+        means: Means,
         *,
         voice: Voice,
         plan: Plan,
-        upstream: Upstream,
-        adapters: Mapping[Dialect, Adapter],
-        account: Account,
         record: ExchangeRecord,
         admitted_s: float,
-        clock: Callable[[], float],
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        toll: Callable[[Deployment], Toll],
+        extend: Callable[[Plan, Failure], tuple[Candidate, ...]] | None = None,
     ) -> None:
+        self._means = means
+        self._clock = means.clock
         self._voice = voice
         self._plan = plan
-        self._upstream = upstream
-        self._adapters = adapters
-        self._account = account
         self._record = record
         self._admitted_s = admitted_s
-        self._clock = clock
-        self._sleep = sleep
+        self._toll = toll
+        self._extend = extend
         self._attempts: list[Attempt] = []
-        self._running: RunningAttempt | None = None
-        self._open = False
+        self._open: list[_Try] = []
+        self._tasks: set[asyncio.Task[_Try | None]] = set()
+        self._winner: _Try | None = None
+        self._seam: Seam | None = None
         self.waited_s = 0.0
 
     @property
     def committed(self) -> RunningAttempt:
-        assert self._running is not None, "commit() has not returned"
-        return self._running
+        assert self._winner is not None, "commit() has not returned"
+        return self._winner.running
+
+    # --- up to the commit -----------------------------------------------------------------------------------
 
     async def commit(self) -> RunningAttempt:
         """The attempt whose ``first`` bytes may be sent. Raises ExchangeFailed when there is none."""
         if self._plan.failure is not None:
             raise ExchangeFailed(self._plan.failure)
-        while True:
-            step = next_step(self._plan, self._attempts, self._clock(), self._admitted_s)
-            match step:
-                case GiveUp():
-                    raise ExchangeFailed(step.failure)
-                case Wait():
-                    await self._wait(step)
-                case Start():
-                    running = await self._try(step.candidate)
-                    if running is not None:
-                        return running
+        self._means.retries.request(self._clock())
+        self._winner = await self._seek()
+        return self._winner.running
 
-    async def _wait(self, step: Wait) -> None:
-        assert step.until_s is not None, "nothing is running that could end"
-        pause_s = max(0.0, step.until_s - self._clock())
-        self.waited_s += pause_s
-        await self._sleep(pause_s)
-
-    async def _try(self, number: int) -> RunningAttempt | None:
-        """One attempt with candidate ``number`` up to its commit; None if it failed."""
-        started_s = self._clock()
-        self._attempts.append(Attempt(number, started_s))
+    async def _seek(self) -> _Try:
+        """Whoever may be committed first. Raises ExchangeFailed when nobody is left to be asked."""
         try:
-            running = self._prepare(number)
-        except BadRequest as refused:
-            self._failed(number, started_s, _cannot_carry(refused.failure), "")
-            return None
-        return await self._begin(running, number)
+            while True:
+                won = await self._follow(self._next_step())
+                if won is not None:
+                    return won
+        finally:
+            if self._tasks:
+                await self._cancel_losers()
 
-    def _prepare(self, number: int) -> RunningAttempt:
+    def _next_step(self) -> Start | Wait | GiveUp:
+        now_s = self._clock()
+        return next_step(self._plan, self._attempts, now_s, self._admitted_s, self._allowance(now_s))
+
+    async def _follow(self, step: Start | Wait | GiveUp) -> _Try | None:
+        if isinstance(step, Start):
+            return await self._start(step)
+        if isinstance(step, Wait):
+            return await self._wait(step)
+        if not self._extended(step.failure):
+            raise ExchangeFailed(step.failure)
+        return None
+
+    def _allowance(self, now_s: float) -> Allowance:
+        if not self._attempts:
+            return _FIRST
+        extra_s = self._means.retries.extra_from_s(now_s)
+        policy = self._plan.fallback.hedge
+        if policy is None or not self._tasks or not self._means.hedges.allows(policy, now_s):
+            return Allowance(extra_s)
+        first = next((tried for tried in self._open if not tried.hedge), None)
+        if first is None:
+            return Allowance(extra_s)
+        after_s = policy.after_s
+        if after_s is None:
+            after_s = self._timers(first.deployment).hedge_after_s
+        return (
+            Allowance(extra_s) if after_s is None else Allowance(extra_s, first.running.started_s + after_s)
+        )
+
+    def _extended(self, failure: Failure) -> bool:
+        """Whether somebody else was found after all have failed."""
+        if self._extend is None:
+            return False
+        extend, self._extend = self._extend, None
+        more = extend(self._plan, failure)
+        self._plan = replace(self._plan, candidates=(*self._plan.candidates, *more))
+        return bool(more)
+
+    async def _wait(self, step: Wait) -> _Try | None:
+        pause_s = None if step.until_s is None else max(0.0, step.until_s - self._clock())
+        if not self._tasks:
+            assert pause_s is not None, "nothing is running that could end"
+            self.waited_s += pause_s
+            await self._means.sleep(pause_s)
+            return None
+        if not self._open:
+            pause_s = _LOOK_S  # still in line for its provider: only once it is called can it be late
+        began_s = self._clock()
+        done, _ = await asyncio.wait(self._tasks, timeout=pause_s, return_when=asyncio.FIRST_COMPLETED)
+        self.waited_s += self._clock() - began_s
+        self._tasks -= done
+        finished = [tried for task in done if (tried := task.result()) is not None]
+        for late in finished[1:]:
+            self._lose(late)
+        return finished[0] if finished else None
+
+    async def _start(self, step: Start) -> _Try | None:
+        place = len(self._attempts)
+        self._attempts.append(Attempt(step.candidate, self._clock(), hedge=step.hedge))
+        trying = self._try(place, step)
+        if self._plan.fallback.hedge is None:
+            return await trying
+        self._tasks.add(asyncio.ensure_future(trying))
+        await asyncio.sleep(0)  # so that it is under way when the next step is asked for
+        return None
+
+    async def _cancel_losers(self) -> None:
+        tasks, self._tasks = self._tasks, set()
+        for task in tasks:
+            task.cancel()
+        for ended in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(ended, _Try):
+                self._lose(ended)
+            elif isinstance(ended, Exception):
+                # The client has its answer; the bug must not take it away, nor stay unseen.
+                _log.error("attempt_crashed", request_id=self._record.request_id, exc_info=ended)
+
+    # --- one attempt ----------------------------------------------------------------------------------------
+
+    async def _try(self, place: int, step: Start) -> _Try | None:
+        """One attempt up to its commit; None if it failed."""
+        candidate = self._plan.candidates[step.candidate].deployment
+        refused = self._means.registry.refusal(candidate, self._clock(), force=step.force)
+        if refused is not None:
+            self._unsent(place, refused)
+            return None
+        try:
+            running = self._prepare(self._means.registry.with_key(candidate))
+        except BadRequest as bad:
+            self._unsent(place, replace(bad.failure, kind=FailureKind.UNSUPPORTED))
+            return None
+        room = self._means.gates.try_enter(candidate.provider, self._toll(candidate))
+        if room is not None:
+            return await self._begin(_Try(place, running, room, step.hedge, 0.0))
+        return await self._queue(place, step, running)
+
+    async def _queue(self, place: int, step: Start, running: RunningAttempt) -> _Try | None:
+        """The provider is full: wait in line if ``next_step`` found that best, else let it look further."""
+        provider, gates = running.deployment.provider, self._means.gates
+        toll, joined_s = self._toll(running.deployment), self._clock()
+        if not step.queue:
+            wait_s = gates.expected_wait_s(provider, toll)
+            self._unsent(place, Failure(FailureKind.SATURATED, _FULL, code=LINE_CODE, retry_after_s=wait_s))
+            return None
+        try:
+            room = await gates.enter(provider, toll, until_s=self._deadline_s)
+        except Saturated as saturated:
+            self._unsent(place, saturated.failure)
+            return None
+        finally:
+            waited_s = self._clock() - joined_s
+            self.waited_s += waited_s
+            self._record.waited_s += waited_s
+        refused = self._means.registry.refusal(running.deployment, self._clock(), force=step.force)
+        if refused is not None:
+            room.give_back(self._clock())
+            self._unsent(place, refused)
+            return None
+        return await self._begin(_Try(place, running, room, step.hedge, waited_s))
+
+    def _prepare(self, deployment: Deployment) -> RunningAttempt:
         """Format the call. Raises BadRequest when the candidate's dialect cannot carry the request."""
-        deployment = self._plan.candidates[number].deployment
         first, own = choose_dialect(self._voice.request, deployment), deployment.provider.dialect
         try:
             return self._format(deployment, first)
@@ -100,43 +257,157 @@ class Exchange:
         return self._format(deployment, own)
 
     def _format(self, deployment: Deployment, dialect: Dialect) -> RunningAttempt:
-        adapter = self._adapters.get(dialect)
+        adapter = self._means.adapters.get(dialect)
         if adapter is None:
             raise BadRequest(f"this version does not speak {dialect.value}")
-        lane = choose_lane(self._voice, adapter, deployment)
+        lane = self._choose_lane(adapter, deployment)
         call = lane.format_call(deployment, self._plan.overrides)
         return RunningAttempt(deployment=deployment, adapter=adapter, lane=lane, call=call, clock=self._clock)
 
-    async def _begin(self, running: RunningAttempt, number: int) -> RunningAttempt | None:
-        self._account.begin(running.deployment)
-        self._running, self._open = running, True
-        deadline_s = self._admitted_s + self._plan.fallback.deadline_s
-        sent_s = self._clock()
-        try:
-            await running.begin(self._upstream, deadline_s=deadline_s)
-        except AttemptFailed as failed:
-            self._settle(failed.failure)
-            self._failed(number, running.started_s, failed.failure, running.lane.name)
-            return None
-        finally:
-            self.waited_s += self._clock() - sent_s
-        return running
+    def _choose_lane(self, adapter: Adapter, deployment: Deployment) -> Lane:
+        if self._seam is not None:
+            return self._seam.new_lane(adapter)
+        if self._plan.continues and wants_continuation(self._voice.request):
+            return ContinuableLane(self._voice, adapter)
+        return choose_lane(self._voice, adapter, deployment)
 
-    def _failed(self, number: int, started_s: float, failure: Failure, lane: str) -> None:
+    async def _begin(self, tried: _Try) -> _Try | None:
+        means, running = self._means, tried.running
+        sent_s = self._clock()
+        running.started_s = sent_s
+        if tried.place and any(a.sent for a in self._attempts[: tried.place]):
+            means.retries.extra(sent_s)  # noqa: S610 - no Django here
+        if tried.hedge:
+            means.hedges.hedge(sent_s, 0)
+        elif self._plan.fallback.hedge is not None:
+            means.hedges.request(sent_s, 0)
+        self._open.append(tried)
+        means.account.begin(running.deployment, sent_s)
+        try:
+            await running.begin(means.upstream, deadline_s=self._deadline_s, patience=self._patience(running))
+        except AttemptFailed as failed:
+            self._failed(tried, failed.failure)
+            return None
+        except BaseException:
+            self._lose(tried)
+            raise
+        finally:
+            if not self._tasks:
+                self.waited_s += self._clock() - sent_s
+        return tried
+
+    def _patience(self, running: RunningAttempt) -> Patience:
+        """As long as its deployment usually needs, if somebody else could answer instead: without, even a late answer
+        is better than none."""
+        learnt = self._timers(running.deployment)
+        commit_s = learnt.first_content_s if running.call.stream else learnt.total_s
+        if commit_s is None or not anybody_left(self._plan, self._attempts):
+            commit_s = inf
+        return Patience(commit_s, inf if learnt.stall_s is None else learnt.stall_s)
+
+    def _timers(self, deployment: Deployment) -> Timers:
+        request = self._voice.request
+        return self._means.registry.timers(deployment, request.stream, request.effort, len(request.body))
+
+    @property
+    def _deadline_s(self) -> float:
+        return self._admitted_s + self._plan.fallback.deadline_s
+
+    # --- how attempts end -----------------------------------------------------------------------------------
+
+    def _unsent(self, place: int, failure: Failure) -> None:
+        """The candidate was not called at all: it costs no attempt."""
+        now_s, attempt = self._clock(), self._attempts[place]
+        self._attempts[place] = replace(attempt, ended_s=now_s, failure=failure, sent=False)
+        name = self._plan.candidates[attempt.candidate].deployment.name
+        took_s = now_s - attempt.started_s
+        self._record.attempts.append(
+            AttemptRecord(name, "", took_s, failure, sent=False, hedge=attempt.hedge)
+        )
+
+    def _failed(self, tried: _Try, failure: Failure) -> None:
         now_s = self._clock()
-        self._attempts[-1] = replace(self._attempts[-1], ended_s=now_s, failure=failure)
-        name = self._plan.candidates[number].deployment.name
-        self._record.attempts.append(AttemptRecord(name, lane, now_s - started_s, failure))
+        another_key = failure.kind is FailureKind.PROVIDER_DENIED and self._means.registry.denied(
+            tried.deployment, failure, now_s
+        )
+        attempt = self._attempts[tried.place]
+        self._attempts[tried.place] = replace(
+            attempt, ended_s=now_s, failure=failure, another_key=another_key
+        )
+        self._settle(tried, failure, now_s)
+
+    def _lose(self, tried: _Try) -> None:
+        """Another attempt was quicker, or the client left."""
+        now_s, attempt = self._clock(), self._attempts[tried.place]
+        self._attempts[tried.place] = replace(attempt, ended_s=now_s, failure=_LOST)
+        self._settle(tried, None, now_s, cancelled=True)
+        tried.running.close()
+
+    def _settle(self, tried: _Try, failure: Failure | None, now_s: float, *, cancelled: bool = False) -> None:
+        """Once for each attempt that was begun."""
+        self._open.remove(tried)
+        running, request = tried.running, self._voice.request
+        took_s = now_s - running.started_s
+        ok = failure is None and not cancelled
+        first_s = None if running.first_content_s is None else running.first_content_s - running.started_s
+        outcome = Outcome(
+            ok=ok,
+            failure=failure,
+            first_content_s=first_s if ok else None,
+            total_s=took_s,
+            stream=request.stream,
+            effort=request.effort,
+            bytes_in=len(request.body),
+            longest_gap_s=running.longest_gap_s if ok else None,
+        )
+        self._means.account.settle(running.deployment, outcome, now_s)
+        usage = running.usage
+        tried.room.leave(None if usage is None else usage.input_tokens + usage.output_tokens, now_s)
+        self._record.attempts.append(
+            AttemptRecord(
+                running.deployment.name,
+                running.lane.name,
+                took_s,
+                failure,
+                hedge=tried.hedge,
+                waited_s=tried.waited_s,
+            )
+        )
+
+    # --- after the commit -----------------------------------------------------------------------------------
 
     async def rest(self) -> AsyncGenerator[bytes, None]:
         """The committed stream's remaining pieces. Raises ExchangeFailed after the last good one."""
+        while True:
+            try:
+                async with contextlib.aclosing(self.committed.rest()) as pieces:
+                    async for piece in pieces:
+                        yield piece
+                return
+            except AttemptFailed as failed:
+                failure = failed.failure
+            yield await self._continue(failure)
+
+    async def _continue(self, failure: Failure) -> bytes:
+        """What the next candidate has to add first to an answer that broke off. Raises ExchangeFailed if none may."""
+        broken = self._winner
+        assert broken is not None
+        lane = broken.running.lane
+        if not self._plan.continues or not may_continue(lane):
+            self._finish(failure)
+            raise ExchangeFailed(failure)
+        self._remember(broken)
+        self._failed(broken, failure)
+        broken.running.close()
+        self._seam = Seam(self._voice, lane)
+        # The client has begun to read: what was allowed before its first word is allowed again from here.
+        self._admitted_s = self._clock()
         try:
-            async with contextlib.aclosing(self.committed.rest()) as pieces:
-                async for piece in pieces:
-                    yield piece
-        except AttemptFailed as failed:
-            self._finish(failed.failure)
-            raise ExchangeFailed(failed.failure) from None
+            self._winner = await self._seek()
+        except ExchangeFailed:
+            raise ExchangeFailed(failure) from None
+        self._record.continued += 1
+        return self.committed.first
 
     def end(self) -> None:
         """The committed answer is complete and with the client."""
@@ -147,39 +418,31 @@ class Exchange:
 
         An attempt that is still open was left by its client, and is settled as cancelled.
         """
-        running = self._running
-        if running is None:
+        winner, self._winner = self._winner, None
+        for tried in list(self._open):
+            if tried is winner:
+                self._remember(tried)
+            self._settle(tried, None, self._clock(), cancelled=True)
+            tried.running.close()
+        if winner is None:
             return
-        if self._open:
-            self._finish(None, cancelled=True)
         try:
-            await running.drain()
+            await winner.running.drain()
         finally:
-            running.close()
-            self._running = None
+            winner.running.close()
 
-    def _finish(self, failure: Failure | None, *, cancelled: bool = False) -> None:
-        running = self.committed
-        duration_s = self._clock() - running.started_s
-        self._record.attempts.append(
-            AttemptRecord(running.deployment.name, running.lane.name, duration_s, failure)
-        )
+    def _finish(self, failure: Failure | None) -> None:
+        winner = self._winner
+        assert winner is not None
+        self._remember(winner)
+        self._settle(winner, failure, self._clock())
+
+    def _remember(self, tried: _Try) -> None:
+        """What the answer used and cost, for the record of the whole exchange."""
+        running = tried.running
         self._record.usage = running.usage
         self._record.cost_nanos = price(running.deployment, running.usage)
-        self._settle(failure, cancelled=cancelled)
-
-    def _settle(self, failure: Failure | None, *, cancelled: bool = False) -> None:
-        running = self.committed
-        first_s = None if running.first_content_s is None else running.first_content_s - running.started_s
-        self._account.settle(
-            running.deployment,
-            failure=failure,
-            first_content_s=first_s,
-            total_s=self._clock() - running.started_s,
-            cancelled=cancelled,
-        )
-        self._open = False
 
 
-def _cannot_carry(failure: Failure) -> Failure:
-    return replace(failure, kind=FailureKind.UNSUPPORTED)
+_LOST = Failure(FailureKind.TIMEOUT, "another attempt was quicker", code="lost")
+_FULL = "The providers of this model are at their limits."

@@ -40,8 +40,8 @@ def known_headers(record: ExchangeRecord) -> dict[str, str]:
 
 
 def failure_headers(failure: Failure, record: ExchangeRecord) -> dict[str, str]:
-    headers = {"x-llmproxyd-attempts": str(len(record.attempts)), "Cache-Control": "no-store"}
-    if record.attempts:
+    headers = {"x-llmproxyd-attempts": str(record.sent), "Cache-Control": "no-store"}
+    if record.sent:
         # Whatever could be tried has been tried here; a client that repeats it multiplies the load.
         headers["x-should-retry"] = "false"
     if failure.retry_after_s is not None:
@@ -60,7 +60,7 @@ def commit_headers(record: ExchangeRecord, running: RunningAttempt, waited_s: fl
     headers = known_headers(record)
     headers["x-llmproxyd-provider"] = deployment.provider.name
     headers["x-llmproxyd-model"] = deployment.model
-    headers["x-llmproxyd-attempts"] = str(len(record.attempts) + 1)
+    headers["x-llmproxyd-attempts"] = str(record.sent + 1)
     headers["x-llmproxyd-overhead-ms"] = f"{record.overhead_s * 1000:.2f}"
     if running.call.warnings:
         headers["x-llmproxyd-warnings"] = _header_text(", ".join(running.call.warnings))

@@ -42,7 +42,7 @@ class Doorkeeper:
     over TCP. The start is refused then; a reload that takes the last key away must not open the door either."""
 
     def __init__(self, *, exposed: bool = False) -> None:
-        self._exposed = exposed
+        self.exposed = exposed
         self._snapshot: Snapshot | None = None
         self._callers: Mapping[str, Caller] = {}
 
@@ -54,7 +54,7 @@ class Doorkeeper:
         headers: names in lower case, or a mapping that does not tell cases apart. local: root or the daemon's own user
         at the Unix socket, who need no key but may show one. target: path with query, as sent.
         """
-        if not snapshot.tenants and not self._exposed:
+        if not snapshot.tenants and not self.exposed:
             return ANYBODY
         shown = dict.fromkeys(_shown_keys(headers, target))
         if not shown:

@@ -87,6 +87,7 @@ class Detached:
         assert surface is not None, "only what a surface took is kept"
         visit = self._intake.admit(surface, task.headers)
         visit.owner = task.owner
+        visit.tenant = visit.generation.snapshot.tenants.get(task.owner)
         visit.record.tenant = "" if task.owner == LOCAL_OWNER else task.owner
         return visit
 

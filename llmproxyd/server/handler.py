@@ -15,6 +15,7 @@ from llmproxyd.server.async_calls import AsyncCalls, prefers_async
 from llmproxyd.server.background import Background
 from llmproxyd.server.body import BODY_TIMEOUT_S, read_body
 from llmproxyd.server.intake import Intake, Visit
+from llmproxyd.server.peer import is_local, is_own
 from llmproxyd.server.reply import CLIENT_STALL_S, REQUEST_ID, Written, send
 from llmproxyd.surfaces.ollama_load import answer_load
 from llmproxyd.surfaces.responses_background import wants_background
@@ -57,6 +58,7 @@ class Handler:
     async def serve(self, http: web.BaseRequest, surface: Surface) -> web.StreamResponse:
         visit = self._intake.admit(surface, http.headers)
         try:
+            self._intake.enter(visit, local=is_local(http) and is_own(http), target=http.raw_path)
             return await self._serve(http, visit)
         except ExchangeFailed as failed:
             return await self._refuse(http, visit, failed.failure)

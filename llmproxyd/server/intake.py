@@ -9,23 +9,27 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from llmproxyd.exchange.account import Account, Ending, ExchangeRecord
+from llmproxyd.exchange.account import Ending, ExchangeRecord
+from llmproxyd.exchange.gate import Toll
 from llmproxyd.exchange.lane import Voice
-from llmproxyd.exchange.run import Exchange
-from llmproxyd.exchange.upstream import Upstream
+from llmproxyd.exchange.run import Exchange, Means
 from llmproxyd.in_force import Generation, InForce
+from llmproxyd.routing.across import further
 from llmproxyd.routing.decide import decide
 from llmproxyd.server.answer import failure_headers, known_headers
+from llmproxyd.server.auth import Doorkeeper
 from llmproxyd.server.ids import new_request_id
-from llmproxyd.server.question import build_question, claims_of, read_deadline_s
+from llmproxyd.server.overload import Overload
+from llmproxyd.server.poison import Quarantine
+from llmproxyd.server.question import build_question, claims_of, read_deadline_s, read_priority
 from llmproxyd.server.responses import LOCAL_OWNER, ResponseKeeper
-from llmproxyd.state.registry import Registry
+from llmproxyd.state.window import Taken, Windows
 from llmproxyd.values.answer import TokenCount
-from llmproxyd.values.contracts import Adapter, BadRequest, Headers, Surface
+from llmproxyd.values.contracts import BadRequest, Headers, Surface
 from llmproxyd.values.failure import ExchangeFailed, Failure, FailureKind
-from llmproxyd.values.plan import Plan, Prompt
-from llmproxyd.values.request import Dialect, Operation, Request
-from llmproxyd.values.snapshot import Deployment, Privacy
+from llmproxyd.values.plan import Candidate, Plan, Prompt, Question
+from llmproxyd.values.request import Operation, Request
+from llmproxyd.values.snapshot import Deployment, Privacy, Tenant
 from llmproxyd.values.stored import StoredResponse
 
 
@@ -33,7 +37,8 @@ from llmproxyd.values.stored import StoredResponse
 class Visit:
     """One request in hand. ``headers``: lower-case names, or a mapping that does not tell cases apart.
 
-    ``admitted_s``: monotonic seconds. ``owner``: who asks, for what is kept for them.
+    ``admitted_s``: monotonic seconds. ``owner``: who asks, for what is kept for them; ``tenant``: the same, where keys are
+    declared. ``question``: what was decided on. ``counted``: among those in hand. ``taken``: of the tenant's limits.
     """
 
     surface: Surface
@@ -42,6 +47,11 @@ class Visit:
     record: ExchangeRecord
     admitted_s: float
     owner: str = LOCAL_OWNER
+    tenant: Tenant | None = None
+    body: bytes = b""
+    question: Question | None = None
+    counted: bool = False
+    taken: Taken | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,23 +70,23 @@ class Intake:
         self,
         *,
         in_force: InForce,
-        registry: Registry,
-        upstream: Upstream,
-        adapters: Mapping[Dialect, Adapter],
-        account: Account,
+        means: Means,
         keeper: ResponseKeeper,
+        doorkeeper: Doorkeeper,
+        overload: Overload,
+        windows: Windows,
         new_prompt: Callable[[Request, Surface], Prompt],
-        clock: Callable[[], float],
         wall: Callable[[], float],
     ) -> None:
         self._in_force = in_force
-        self._registry = registry
-        self._upstream = upstream
-        self._adapters = adapters
-        self._account = account
+        self._means = means
         self._keeper = keeper
+        self._doorkeeper = doorkeeper
+        self._overload = overload
+        self._windows = windows
+        self._quarantine = Quarantine()
         self._new_prompt = new_prompt
-        self.clock = clock
+        self.clock = means.clock
         self.wall = wall
 
     # --- the beginning and the end of a visit -------------------------------------------------------------------
@@ -87,10 +97,38 @@ class Intake:
         record = ExchangeRecord(new_request_id(), generation.number, surface=surface.name)
         return Visit(surface, headers, generation, record, admitted_s)
 
+    def enter(self, visit: Visit, *, local: bool, target: str) -> None:
+        """Who is it, and is there room? local: root or our own user at the Unix socket. target: path with query, as sent.
+
+        Raises ExchangeFailed: unauthenticated, or saturated while we are overloaded.
+        """
+        caller = self._doorkeeper.identify(
+            visit.headers, visit.generation.snapshot, local=local, target=target
+        )
+        if isinstance(caller, Failure):
+            raise ExchangeFailed(caller)
+        if caller.tenant is not None:
+            visit.tenant = caller.tenant
+            visit.owner = visit.record.tenant = caller.tenant.name
+        try:
+            refused = self._overload.refusal(read_priority(visit.headers), visit.admitted_s)
+        except BadRequest as bad:
+            raise ExchangeFailed(bad.failure) from None
+        if refused is not None:
+            raise ExchangeFailed(refused)
+        self._overload.began()
+        visit.counted = True
+
     def leave(self, visit: Visit) -> None:
         """Once for each ``admit``: the record goes to the log and the metrics."""
-        visit.record.total_s = self.clock() - visit.admitted_s
-        self._account.close(visit.record)
+        now_s, record = self.clock(), visit.record
+        if visit.counted:
+            self._overload.ended()
+        if visit.taken is not None:
+            usage = record.usage
+            visit.taken.leave(None if usage is None else usage.input_tokens + usage.output_tokens, now_s)
+        record.total_s = now_s - visit.admitted_s
+        self._means.account.close(record)
 
     def refuse(self, visit: Visit, failure: Failure) -> Refusal:
         """Note in the record that the request failed; what to answer."""
@@ -112,11 +150,16 @@ class Intake:
         record = visit.record
         record.status, record.ending = (200, Ending.CUT) if begun else (500, Ending.FAILED)
         record.failure = Failure(FailureKind.INTERNAL, "llmproxyd failed", detail=type(bug).__name__)
+        self._quarantine.crashed(visit.surface.name, visit.body, record.request_id, self.clock())
 
     # --- the way to the exchange ----------------------------------------------------------------------------------
 
     def understand(self, visit: Visit, body: bytes, target: str) -> Request:
         """target: path with query, as sent. Raises ExchangeFailed."""
+        visit.body = body
+        refused = self._quarantine.refusal(visit.surface.name, body, visit.admitted_s)
+        if refused is not None:
+            raise ExchangeFailed(refused)
         try:
             return visit.surface.parse_request(visit.headers, body, target)
         except BadRequest as bad:
@@ -134,14 +177,16 @@ class Intake:
         record, headers, routes = visit.record, visit.headers, visit.generation.routes
         record.request = request
         target = routes.resolve(request.model)
-        readings = self._registry.readings(target.deployments if target else ())
+        registry = self._means.registry
+        readings = registry.readings(target.deployments if target else (), visit.admitted_s)
         try:
             question = build_question(
                 request,
                 headers,
                 self._new_prompt(request, visit.surface),
                 now_s=self.wall(),
-                turn=self._registry.next_turn(),
+                turn=registry.next_turn(),
+                tenant=visit.tenant.name if visit.tenant else None,
             )
             record.claims = claims_of(question)
             if inherited is not None:
@@ -152,25 +197,44 @@ class Intake:
             deadline_s = read_deadline_s(headers)
         except BadRequest as bad:
             raise ExchangeFailed(bad.failure) from None
+        visit.question = question
+        if visit.tenant is not None and visit.counted:
+            self._take(visit, visit.tenant, question)
         record.label = plan.label
         if deadline_s is not None and deadline_s < plan.fallback.deadline_s:
             plan = replace(plan, fallback=replace(plan.fallback, deadline_s=deadline_s))
         return plan
 
+    def _take(self, visit: Visit, tenant: Tenant, question: Question) -> None:
+        """The tenant's own limits. Raises ExchangeFailed (`limit_reached`)."""
+        if not tenant.limits:
+            return
+        tokens = question.prompt.tokens_in if tenant.limits.tokens_per_minute else 0
+        taken = self._windows.take(tenant.name, tenant.limits, tokens, self.clock())
+        if isinstance(taken, Failure):
+            raise ExchangeFailed(taken)
+        visit.taken = taken
+
     def open(self, visit: Visit, request: Request, plan: Plan) -> tuple[Voice, Exchange]:
         """An exchange that has not begun. Whoever gets it closes it."""
         voice = Voice(request, visit.surface, request.model, visit.record.request_id, int(self.wall()))
         exchange = Exchange(
+            self._means,
             voice=voice,
             plan=plan,
-            upstream=self._upstream,
-            adapters=self._adapters,
-            account=self._account,
             record=visit.record,
             admitted_s=visit.admitted_s,
-            clock=self.clock,
+            toll=lambda deployment: _toll(visit, deployment),
+            extend=lambda tried, failure: self._further(visit, tried, failure),
         )
         return voice, exchange
+
+    def _further(self, visit: Visit, plan: Plan, failure: Failure) -> tuple[Candidate, ...]:
+        """Who else could answer after everybody in ``plan`` has failed."""
+        assert visit.question is not None, "there is a plan"
+        routes = visit.generation.routes
+        readings = self._means.registry.readings(routes.snapshot.deployments, self.clock())
+        return further(plan, visit.question, routes, readings, failure)
 
     def listener(self, visit: Visit, request: Request, plan: Plan) -> Callable[[bytes], None] | None:
         """To be shown every piece of the answer, so that the next request can go on from it; None: nobody listens."""
@@ -180,7 +244,7 @@ class Intake:
 
     def counts(self, deployment: Deployment) -> bool:
         """Whether this deployment's provider counts tokens itself."""
-        adapter = self._adapters.get(deployment.provider.dialect)
+        adapter = self._means.adapters.get(deployment.provider.dialect)
         return adapter is not None and Operation.COUNT_TOKENS in adapter.operations
 
     def estimate(self, voice: Voice) -> bytes:
@@ -193,6 +257,16 @@ class Intake:
             id=voice.id,
             created_s=voice.created_s,
         )
+
+
+def _toll(visit: Visit, deployment: Deployment) -> Toll:
+    """What a call asks of its provider's limits. Tokens are counted only where somebody bounds them."""
+    question, tenant = visit.question, visit.tenant
+    assert question is not None, "there is a plan"
+    tokens = 0
+    if deployment.provider.limits.tokens_per_minute is not None:
+        tokens = question.prompt.tokens_in + (question.max_output_tokens or 0)
+    return Toll(tokens, question.priority, visit.owner, tenant.weight if tenant else 1.0)
 
 
 def _higher(claimed: str | None, inherited: str, privacy: Privacy) -> str:

@@ -10,6 +10,7 @@ from llmproxyd.server.async_calls import PATH as ASYNC_PATH
 from llmproxyd.server.async_calls import AsyncCalls
 from llmproxyd.server.background import PATH as BACKGROUND_PATH
 from llmproxyd.server.background import Background
+from llmproxyd.server.callers import Callers
 from llmproxyd.server.handler import Handler
 from llmproxyd.server.ids import new_request_id
 from llmproxyd.server.names import NameViews
@@ -40,37 +41,40 @@ def build_paths(
     provider_test: ProviderTest,
     async_calls: AsyncCalls,
     background: Background,
+    callers: Callers,
 ) -> Paths:
+    """``callers`` asks for a key where one is needed, at the paths of clients that are no exchanges."""
+    known = callers.known
     exact = surface_views(SURFACES, handler.serve)
     for method in ("GET", "HEAD"):
         exact[method, "/"] = views.root
         exact[method, "/healthz"] = views.alive
         exact[method, "/readyz"] = views.readiness
         exact[method, "/metrics"] = views.metrics
-    exact["GET", "/v1/models"] = exact["GET", "/anthropic/v1/models"] = names.listed
+    exact["GET", "/v1/models"] = exact["GET", "/anthropic/v1/models"] = known(names.listed)
     exact["GET", "/admin/v1/config"] = views.guarded(views.config)
     exact["POST", "/admin/v1/config/reload"] = views.guarded(views.reload)
     exact["GET", "/admin/v1/providers"] = views.guarded(views.providers)
     exact["GET", "/admin/v1/events"] = views.guarded(views.events)
     for method in ("GET", "HEAD"):
-        exact[method, "/api/tags"] = ollama.tags
+        exact[method, "/api/tags"] = known(ollama.tags)
         exact[method, "/api/version"] = ollama.version
-        exact[method, "/api/ps"] = ollama.running
-    exact["POST", "/api/show"] = ollama.show
+        exact[method, "/api/ps"] = known(ollama.running)
+    exact["POST", "/api/show"] = known(ollama.show)
     for call in ollama_models.MANAGEMENT:
-        exact[call] = ollama.manage
+        exact[call] = known(ollama.manage)
     return Paths(
         exact=exact,
         patterns=(
-            *((method, ASYNC_PATH, async_calls.view) for method in ("GET", "DELETE")),
-            *((method, BACKGROUND_PATH, background.view) for method in ("GET", "DELETE", "POST")),
-            *((method, RESPONSE_PATH, keeper.view) for method in ("GET", "DELETE", "POST")),
-            *((method, _BLOBS, ollama.manage) for method in ("GET", "HEAD", "POST")),
+            *((method, ASYNC_PATH, known(async_calls.view)) for method in ("GET", "DELETE")),
+            *((method, BACKGROUND_PATH, known(background.view)) for method in ("GET", "DELETE", "POST")),
+            *((method, RESPONSE_PATH, known(keeper.view)) for method in ("GET", "DELETE", "POST")),
+            *((method, _BLOBS, known(ollama.manage)) for method in ("GET", "HEAD", "POST")),
             ("POST", gemini_generate.CALL_PATH, _gemini_view(handler)),
             ("POST", TEST_PATH, views.guarded(provider_test.view)),
-            ("GET", _ONE_MODEL, names.one),
-            ("GET", gemini_generate.LIST_PATH, names.listed),
-            ("GET", gemini_generate.MODEL_PATH, names.one),
+            ("GET", _ONE_MODEL, known(names.one)),
+            ("GET", gemini_generate.LIST_PATH, known(names.listed)),
+            ("GET", gemini_generate.MODEL_PATH, known(names.one)),
         ),
         dialects={
             "/v1/messages": format_anthropic_failure,

@@ -63,7 +63,13 @@ def claims_of(question: Question) -> tuple[tuple[str, str], ...]:
 
 
 def build_question(
-    request: Request, headers: Mapping[str, str], prompt: Prompt, *, now_s: float, turn: int
+    request: Request,
+    headers: Mapping[str, str],
+    prompt: Prompt,
+    *,
+    now_s: float,
+    turn: int,
+    tenant: str | None = None,
 ) -> Question:
     """``now_s`` is wall clock. Raises BadRequest for a header that cannot be understood."""
     return Question(
@@ -79,6 +85,7 @@ def build_question(
         user=read_claim(headers, "user"),
         task=read_claim(headers, "task"),
         label=read_claim(headers, "label"),
+        tenant=tenant,
         priority=read_priority(headers),
         headers=headers,
         metadata=request.metadata,

@@ -23,7 +23,7 @@ from llmproxyd.server.ids import new_request_id
 from llmproxyd.server.peer import is_local
 from llmproxyd.server.reply import LAST, REQUEST_ID, Written, send
 from llmproxyd.values.contracts import Surface
-from llmproxyd.values.failure import Failure, FailureKind
+from llmproxyd.values.failure import ExchangeFailed, Failure, FailureKind
 
 View: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 FormatFailure: TypeAlias = Callable[[Failure, str], bytes]
@@ -142,6 +142,9 @@ class Web:
             return await view(http)
         except ConnectionError:
             raise
+        except ExchangeFailed as failed:
+            refusal = Refusal(failed.failure.client_status, failed.failure, False)
+            return await self._turn_away(http, path, refusal)
         except Exception:  # noqa: BLE001 - the boundary: a bug ends one request, not the process
             request_id = http.get(REQUEST_ID) or new_request_id()
             _log.exception("request_crashed", path=path, request_id=request_id)

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from llmproxyd.state.report import CredentialReport
-from llmproxyd.state.uptime import Shares
 
 from llmproxyd.commands.providers import PATH
 from llmproxyd.commands.providers_text import age, format_provider, format_providers, share
 from llmproxyd.exchange.line import LineReport
 from llmproxyd.server.providers_view import providers_status
+from llmproxyd.state.report import CredentialReport
+from llmproxyd.state.uptime import Shares
 from llmproxyd.values.request import Priority
 from llmproxyd.values.snapshot import Limits, Snapshot
 from tests.commands.conftest import Run

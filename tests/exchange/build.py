@@ -11,14 +11,18 @@ from llmproxyd import jsontext
 from llmproxyd.adapters import ADAPTERS
 from llmproxyd.exchange.account import Account, ExchangeRecord
 from llmproxyd.exchange.attempt import RunningAttempt
+from llmproxyd.exchange.gate import Gates, Toll
 from llmproxyd.exchange.lane import Voice, choose_dialect, choose_lane
-from llmproxyd.exchange.run import Exchange
+from llmproxyd.exchange.run import Exchange, Means
 from llmproxyd.exchange.upstream import Upstream
+from llmproxyd.state.hedge_budget import HedgeBudget
 from llmproxyd.state.registry import Outcome, Registry
+from llmproxyd.state.retry_budget import RetryBudget
 from llmproxyd.surfaces import SURFACES
 from llmproxyd.values.contracts import Adapter, Call
+from llmproxyd.values.failure import Failure
 from llmproxyd.values.plan import Candidate, Plan
-from llmproxyd.values.request import Dialect
+from llmproxyd.values.request import Dialect, Priority
 from llmproxyd.values.snapshot import (
     DEFAULT_FALLBACK_ON,
     Deployment,
@@ -32,6 +36,7 @@ from tests.support.fake_provider import FakeProvider, Manner
 
 PATIENT = Timeouts(connect_s=2.0, first_token_s=20.0, stall_s=20.0, total_s=20.0)
 CHAT = "/v1/chat/completions"
+ORDINARY = Toll(0, Priority.NORMAL, "local")
 
 
 class Clock:
@@ -58,13 +63,13 @@ class Watched(Registry):
         self.begun: list[str] = []
         self.settled: list[tuple[str, Outcome]] = []
 
-    def started(self, deployment: Deployment) -> None:
+    def started(self, deployment: Deployment, now_s: float) -> None:
         self.begun.append(deployment.name)
-        super().started(deployment)
+        super().started(deployment, now_s)
 
-    def ended(self, deployment: Deployment, outcome: Outcome, wall_s: float) -> None:
+    def ended(self, deployment: Deployment, outcome: Outcome, now_s: float) -> None:
         self.settled.append((deployment.name, outcome))
-        super().ended(deployment, outcome, wall_s)
+        super().ended(deployment, outcome, now_s)
 
 
 def provider_at(base_url: str, name: str = "first", **changes: Any) -> Provider:
@@ -100,7 +105,7 @@ def voice(path: str = CHAT, *, model: str = "m", stream: bool = True, **fields: 
     return Voice(surface.parse_request({}, body, path), surface, model, "req_1", 1_795_000_000)
 
 
-def plan(*deployments: Deployment, **policy: Any) -> Plan:
+def plan(*deployments: Deployment, continues: bool = False, **policy: Any) -> Plan:
     given: dict[str, Any] = {"on": DEFAULT_FALLBACK_ON, "retry_max": 0}
     return Plan(
         target=None,
@@ -109,6 +114,7 @@ def plan(*deployments: Deployment, **policy: Any) -> Plan:
         fallback=FallbackPolicy(**(given | policy)),
         label="internal",
         label_rank=1,
+        continues=continues,
     )
 
 
@@ -120,27 +126,56 @@ def attempt(deployment: Deployment, speaker: Voice | None = None) -> RunningAtte
     return RunningAttempt(deployment=deployment, adapter=adapter, lane=lane, call=call, clock=time.monotonic)
 
 
+def means(
+    upstream: Upstream,
+    registry: Registry,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    adapters: Mapping[Dialect, Adapter] = ADAPTERS,
+    sinks: tuple[Callable[[ExchangeRecord], None], ...] = (),
+) -> Means:
+    return Means(
+        upstream=upstream,
+        adapters=adapters,
+        registry=registry,
+        gates=Gates(clock),
+        retries=RetryBudget(),
+        hedges=HedgeBudget(),
+        account=Account(registry, sinks=sinks),
+        clock=clock,
+        sleep=sleep,
+    )
+
+
 def exchange(
     upstream: Upstream,
     registry: Registry,
     decided: Plan,
     speaker: Voice | None = None,
+    **parts: Any,
+) -> tuple[Exchange, ExchangeRecord]:
+    """``parts``: of ``means``."""
+    return exchange_by(means(upstream, registry, **parts), decided, speaker)
+
+
+def exchange_by(
+    shared: Means,
+    decided: Plan,
+    speaker: Voice | None = None,
     *,
-    clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    adapters: Mapping[Dialect, Adapter] = ADAPTERS,
+    toll: Toll = ORDINARY,
+    extend: Callable[[Plan, Failure], tuple[Candidate, ...]] | None = None,
 ) -> tuple[Exchange, ExchangeRecord]:
     record = ExchangeRecord("req_1", 1)
     made = Exchange(
+        shared,
         voice=speaker or voice(),
         plan=decided,
-        upstream=upstream,
-        adapters=adapters,
-        account=Account(registry, wall=time.time),
         record=record,
-        admitted_s=clock(),
-        clock=clock,
-        sleep=sleep,
+        admitted_s=shared.clock(),
+        toll=lambda _: toll,
+        extend=extend,
     )
     return made, record
 

@@ -14,11 +14,11 @@ import pytest
 from llmproxyd.adapters import ADAPTERS
 from llmproxyd.exchange.probe import Prober, wants_probe
 from llmproxyd.exchange.upstream import Upstream
-from llmproxyd.state.registry import Registry
+from llmproxyd.state.registry import Outcome, Registry
 from llmproxyd.values.contracts import Listed
-from llmproxyd.values.failure import FailureKind
+from llmproxyd.values.failure import Failure, FailureKind
 from llmproxyd.values.request import Dialect
-from llmproxyd.values.snapshot import Probe, Provider
+from llmproxyd.values.snapshot import Deployment, Place, Probe, Provider
 from tests.exchange.build import provider_at, until
 from tests.routing.build import snapshot
 from tests.support.fake_provider import Exchange as Wire
@@ -54,12 +54,13 @@ class Told(Registry):
         provider: Provider,
         *,
         ok: bool,
+        alive: bool,
         detail: str,
-        wall_s: float,
+        now_s: float,
         models: tuple[Listed, ...] | None,
     ) -> None:
         self.told.append((provider.name, ok, detail, models))
-        super().probed(provider, ok=ok, detail=detail, wall_s=wall_s, models=models)
+        super().probed(provider, ok=ok, alive=alive, detail=detail, now_s=now_s, models=models)
 
 
 @dataclass
@@ -84,14 +85,13 @@ class Scene:
                 providers=lambda: self.providers,
                 on_models_changed=self._changed,
                 clock=lambda: self.now_s,
-                wall=lambda: 1_795_000_000.0,
                 timeout_s=self.timeout_s,
             )
         return self._prober
 
     def use(self, *providers: Provider) -> None:
         self.providers = list(providers)
-        self.registry.reconcile(snapshot(providers={p.name: p for p in providers}))
+        self.registry.reconcile(snapshot(providers={p.name: p for p in providers}), self.now_s)
 
     def _changed(self) -> None:
         self.changes += 1
@@ -114,15 +114,13 @@ async def running(prober: Prober) -> AsyncIterator[None]:
 
 
 class TestWhom:
-    def test_those_without_a_key_and_those_who_list_their_models(self) -> None:
-        probe = Probe("/models")
-        assert wants_probe(provider_at("http://x", keyless=True, probe=probe))
-        assert wants_probe(provider_at("http://x", discover=True, probe=probe))
+    @pytest.mark.parametrize("changes", [{"keyless": True}, {"discover": True}, {"keyless": False}])
+    def test_everybody_who_can_be_asked_for_nothing(self, changes: dict[str, Any]) -> None:
+        assert wants_probe(provider_at("http://x", probe=Probe("/models"), **changes))
 
     @pytest.mark.parametrize(
         "changes",
         [
-            {"keyless": False},
             {"enabled": False},
             {"configured": False},
             {"probe": None},
@@ -162,6 +160,51 @@ class TestWhen:
         scene.use(server(first))
         await scene.prober.round()
         assert len(first.probes) == 2
+
+    async def test_a_changed_entry_is_asked_at_once_a_moved_one_is_not(
+        self, scene: Scene, first: FakeProvider
+    ) -> None:
+        scene.use(server(first))
+        await scene.prober.round()
+        scene.use(server(first, place=Place("providers.yaml", 7, 3)))
+        await scene.prober.round()
+        assert len(first.probes) == 1
+        scene.use(server(first, max_retries=3))
+        await scene.prober.round()
+        assert len(first.probes) == 2
+
+    async def test_nobody_is_asked_who_is_being_called(self, scene: Scene, first: FakeProvider) -> None:
+        quiet = server(first, discover=False)
+        scene.use(quiet)
+        await scene.prober.round()
+        scene.now_s += INTERVAL_S - 1.0
+        called = Deployment("lab/m", quiet, "m", "m", key="lab|m")
+        scene.registry.started(called, scene.now_s)
+        scene.registry.ended(called, Outcome(True, None, 0.1, 0.1), scene.now_s)
+        scene.now_s += 2.0
+        await scene.prober.round()
+        assert len(first.probes) == 1
+        scene.now_s += INTERVAL_S
+        await scene.prober.round()
+        assert len(first.probes) == 2
+
+    async def test_an_open_breaker_is_asked_after_within_seconds(
+        self, scene: Scene, first: FakeProvider
+    ) -> None:
+        lab = server(first, discover=False)
+        broken = Deployment("lab/m", lab, "m", "m", key="lab|m")
+        scene.providers = [lab]
+        scene.registry.reconcile(snapshot(broken, providers={"lab": lab}), scene.now_s)
+        await scene.prober.round()
+        gone = Outcome(False, Failure(FailureKind.UNREACHABLE, "gone"), None, 0.01)
+        for _ in range(lab.unhealthy_after):
+            scene.registry.started(broken, scene.now_s)
+            scene.registry.ended(broken, gone, scene.now_s)
+        assert scene.registry.refusal(broken, scene.now_s) is not None
+        scene.now_s += 1.5
+        await scene.prober.round()
+        assert len(first.probes) == 2
+        assert scene.registry.refusal(broken, scene.now_s) is None
 
     async def test_a_slow_one_does_not_keep_the_others_waiting(
         self, scene: Scene, first: FakeProvider, second: FakeProvider

@@ -13,21 +13,24 @@ import aiohttp
 from aiohttp import web
 
 from llmproxyd.adapters import ADAPTERS
-from llmproxyd.exchange.account import Account, ExchangeRecord
+from llmproxyd.exchange.account import ExchangeRecord
 from llmproxyd.exchange.upstream import Upstream
 from llmproxyd.routing.estimate import estimate_tokens
 from llmproxyd.server import async_calls, background
 from llmproxyd.server.admission import Admission, allowed_hosts
 from llmproxyd.server.async_calls import AsyncCalls
+from llmproxyd.server.auth import Doorkeeper
 from llmproxyd.server.background import Background
 from llmproxyd.server.detached import Detached
 from llmproxyd.server.handler import Handler
 from llmproxyd.server.intake import Intake
 from llmproxyd.server.jobs import JobRunner
+from llmproxyd.server.overload import Overload
 from llmproxyd.server.responses import LOCAL_OWNER, ResponseKeeper
 from llmproxyd.server.web import Paths, View, Web, surface_views
 from llmproxyd.state.jobs import JobStore
 from llmproxyd.state.responses import ResponseMemory
+from llmproxyd.state.window import Windows
 from llmproxyd.surfaces import SURFACES
 from llmproxyd.surfaces.anthropic_failure import format_failure as format_anthropic_failure
 from llmproxyd.surfaces.facts import RequestPrompt
@@ -35,7 +38,7 @@ from llmproxyd.surfaces.openai_failure import format_failure as format_openai_fa
 from llmproxyd.values.contracts import Adapter
 from llmproxyd.values.request import Dialect
 from llmproxyd.values.snapshot import DEFAULT_FALLBACK_ON, Deployment, FallbackPolicy, TargetKind
-from tests.exchange.build import Watched
+from tests.exchange.build import Watched, means
 from tests.routing.build import snapshot, target
 from tests.server.values import in_force
 
@@ -101,13 +104,12 @@ async def open_door(
     names = [target("m", TargetKind.LIST, *deployments)]
     intake = Intake(
         in_force=in_force(snapshot(*deployments, targets=names, fallback=policy)),
-        registry=registry,
-        upstream=upstream,
-        adapters=adapters,
-        account=Account(registry, wall=time.time, sinks=(records.append,)),
+        means=means(upstream, registry, adapters=adapters, sinks=(records.append,)),
         keeper=ResponseKeeper(ResponseMemory(), time.monotonic),
+        doorkeeper=Doorkeeper(),
+        overload=Overload(time.monotonic),
+        windows=Windows(),
         new_prompt=lambda request, surface: RequestPrompt(request, surface, estimate_tokens),
-        clock=time.monotonic,
         wall=time.time,
     )
     async with _later(intake, jobs, workers, max_answer_bytes) as (doors, patterns):

@@ -9,8 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from llmproxyd.state.report import ProviderReport
-from llmproxyd.state.uptime import Shares
 from prometheus_client.parser import text_string_to_metric_families
 
 from llmproxyd import __version__
@@ -20,6 +18,8 @@ from llmproxyd.in_force import InForce
 from llmproxyd.server.exposition import PROVIDER_STATES, format_metrics
 from llmproxyd.server.metrics import Counters, Gathered, Histogram, Scrape
 from llmproxyd.state.registry import Registry
+from llmproxyd.state.report import ProviderReport
+from llmproxyd.state.uptime import Shares
 from llmproxyd.values.cost import Usage
 from llmproxyd.values.failure import Failure, FailureKind
 from llmproxyd.values.plan import Breaker

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from llmproxyd.state.report import CredentialReport
-from llmproxyd.state.uptime import Shares
-
 from llmproxyd.exchange.line import LineReport
 from llmproxyd.server.providers_view import providers_status
 from llmproxyd.state.registry import Outcome, Registry
+from llmproxyd.state.report import CredentialReport
+from llmproxyd.state.uptime import Shares
 from llmproxyd.values.failure import Failure, FailureKind
 from llmproxyd.values.request import Priority
 from llmproxyd.values.secret import Secret

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from llmproxyd.state.report import DeploymentReport, ProviderReport
-
 from llmproxyd.config.problem import Problem, Severity, Span
 from llmproxyd.in_force import Generation, InForce, ReloadVerdict, Result
 from llmproxyd.routing.compile import compile_routes
+from llmproxyd.state.report import DeploymentReport, ProviderReport
 from llmproxyd.values.cost import FREE
 from llmproxyd.values.request import Dialect
 from llmproxyd.values.secret import Secret
