@@ -557,9 +557,10 @@ _ALL: Final = (
     ),
     _code(
         "LP605",
-        "a provider's key that is not used any more",
-        """Its `until` has come: the first day, in UTC, on which the key is left out. The other keys are used; without
-        another one the provider is not configured. Days are compared when the files are read.""",
+        "a key that is not used any more",
+        """Its `until` has come: the first day, in UTC, on which the key is left out. A provider's other keys are used;
+        without another one it is not configured. A client that shows such a key is refused; delete the entry when nobody
+        does any more.""",
         """
         providers:
           openai:

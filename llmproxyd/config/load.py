@@ -233,7 +233,7 @@ class _Compiler:
         reader = NameReader(Index(built.providers, built.deployments), findings, declared)
         names = build_names(document, reader, findings)
         fallback = build_fallback(document, findings)
-        tenants = build_tenants(document, findings)
+        tenants = build_tenants(document, findings, self.surroundings.today)
         rules = build_rules(document, RuleReader(findings, reader, privacy, fallback, tenants))
         webhooks = build_webhooks(document, findings)
         if has_errors(self.problems):

@@ -6,14 +6,15 @@ A hash opens nothing, but a key that stands here by mistake would: no message re
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import date
 from hashlib import sha256
 from typing import Any, Final
 
 from llmproxyd.config.findings import Findings
 from llmproxyd.config.limits import build_limits
 from llmproxyd.config.places import Path
-from llmproxyd.values.snapshot import Tenant
+from llmproxyd.values.snapshot import Tenant, VirtualKey
 
 _HASH: Final = re.compile(r"sha256:([0-9a-f]{64})", re.IGNORECASE)
 _DIGITS: Final = re.compile(r"[0-9a-f]{64}", re.IGNORECASE)
@@ -22,13 +23,17 @@ _OF_NOTHING: Final = sha256(b"").hexdigest()
 _HOW: Final = "`printf %s KEY | sha256sum` gives the 64 digits; write `sha256:` before them"
 
 
-def build_tenants(document: Mapping[str, Any], findings: Findings) -> dict[str, Tenant]:
-    """Every tenant by name. A key that cannot be read is told (LP606) and left out, one of two tenants is told (LP607)."""
-    owners: dict[str, Path] = {}
+def build_tenants(document: Mapping[str, Any], findings: Findings, today: date) -> dict[str, Tenant]:
+    """Every tenant by name. ``today`` (UTC): the day on which keys may have expired.
+
+    A key that cannot be read is told (LP606) and left out, one of two tenants is told (LP607). One whose last day is over
+    is told (LP605) and kept: whoever shows it learns why it opens nothing.
+    """
+    reader = _KeyReader(findings, today)
     return {
         name: Tenant(
             name=name,
-            keys=_read_keys(row["keys"], ("tenants", name, "keys"), owners, findings),
+            keys=reader.read(row["keys"], ("tenants", name, "keys")),
             limits=build_limits(row.get("limits", {}), ("tenants", name, "limits"), findings),
             weight=float(row.get("weight", 1.0)),
             place=findings.place(("tenants", name)),
@@ -37,24 +42,54 @@ def build_tenants(document: Mapping[str, Any], findings: Findings) -> dict[str, 
     }
 
 
-def _read_keys(
-    written: list[str], path: Path, owners: dict[str, Path], findings: Findings
-) -> tuple[str, ...]:
-    keys: list[str] = []
-    for index, text in enumerate(written):
-        at = (*path, index)
-        key = _read_key(text.strip(), at, findings)
-        if key is None:
-            continue
-        if key in owners:
-            _tell_shared(at, owners[key], findings)
-            continue
-        owners[key] = at
-        keys.append(key)
-    return tuple(keys)
+class _KeyReader:
+    """Reads the keys of one tenant after the other, and knows whose a key already is."""
+
+    def __init__(self, findings: Findings, today: date) -> None:
+        self._findings = findings
+        self._today = today
+        self._owners: dict[str, Path] = {}
+
+    def read(self, written: Sequence[Any], path: Path) -> tuple[VirtualKey, ...]:
+        keys = (self._key(entry, (*path, index)) for index, entry in enumerate(written))
+        return tuple(key for key in keys if key is not None)
+
+    def _key(self, written: Any, at: Path) -> VirtualKey | None:
+        row: Mapping[str, Any] = {"hash": written} if isinstance(written, str) else written
+        at_hash = at if isinstance(written, str) else (*at, "hash")
+        digest = _read_hash(row["hash"].strip(), at_hash, self._findings)
+        limits = build_limits(row.get("limits", {}), (*at, "limits"), self._findings)
+        until = self._last_day(row, at)
+        if digest is None:
+            return None
+        if digest in self._owners:
+            _tell_shared(at_hash, self._owners[digest], self._findings)
+            return None
+        self._owners[digest] = at_hash
+        return VirtualKey(digest, row.get("name", ""), until, limits)
+
+    def _last_day(self, row: Mapping[str, Any], at: Path) -> str | None:
+        written = row.get("until")
+        if written is None:
+            return None
+        try:
+            until = date.fromisoformat(written)
+        except ValueError:
+            message = f"`{written}` is not a day of the calendar"
+            self._findings.error("LP105", (*at, "until"), message, "write it as YYYY-MM-DD")
+            return None
+        if until <= self._today:
+            self._findings.warning(
+                "LP605",
+                (*at, "until"),
+                f"`keys[{at[-1]}]` of tenant `{at[1]}` is not taken any more",
+                "delete the entry, or write a later day if its owner still needs it",
+                label=f"today is {self._today.isoformat()} (UTC)",
+            )
+        return until.isoformat()
 
 
-def _read_key(text: str, at: Path, findings: Findings) -> str | None:
+def _read_hash(text: str, at: Path, findings: Findings) -> str | None:
     """64 lower-case digits; None after telling what is wrong."""
     found = _HASH.fullmatch(text)
     digits = found[1].lower() if found else None

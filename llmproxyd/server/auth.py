@@ -7,8 +7,10 @@ says nothing that would help to guess a key.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Final
 from urllib.parse import parse_qsl
@@ -17,32 +19,44 @@ from multidict import MultiMapping
 
 from llmproxyd.values.contracts import Headers
 from llmproxyd.values.failure import Failure, FailureKind
-from llmproxyd.values.snapshot import Snapshot, Tenant
+from llmproxyd.values.snapshot import Limits, Snapshot, Tenant, VirtualKey
 
 _KEY_HEADERS: Final = ("x-api-key", "x-goog-api-key")
 _PARAMETER: Final = "key"
-_SHOWN_DIGITS: Final = 8
 _MAX_PARAMETERS: Final = 64
 _HOW: Final = "Send it as `Authorization: Bearer KEY`, `x-api-key` or `x-goog-api-key`."
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """``tenant`` None: no key was asked for. ``key_id``: the first 8 hexadecimal digits of the key's SHA-256."""
+    """``tenant`` None: no key was asked for. ``key``: the one that was shown, None where none was needed."""
 
     tenant: Tenant | None = None
-    key_id: str = ""
+    key: VirtualKey | None = None
+
+    @property
+    def key_id(self) -> str:
+        """The first 8 hexadecimal digits of the key's SHA-256; empty without one."""
+        return "" if self.key is None else self.key.id
+
+    @property
+    def key_limits(self) -> Limits:
+        """The key's own limits, which hold beside those of its tenant."""
+        return _NO_LIMITS if self.key is None else self.key.limits
 
 
+_NO_LIMITS: Final = Limits()
 ANYBODY: Final = Caller()
 
 
 class Doorkeeper:
     """One for the whole daemon. ``exposed``: other machines can connect, so that without a declared key nobody is let in
-    over TCP. The start is refused then; a reload that takes the last key away must not open the door either."""
+    over TCP. The start is refused then; a reload that takes the last key away must not open the door either. ``wall``:
+    Unix seconds, for keys that have a last day."""
 
-    def __init__(self, *, exposed: bool = False) -> None:
+    def __init__(self, *, exposed: bool = False, wall: Callable[[], float] = time.time) -> None:
         self.exposed = exposed
+        self._wall = wall
         self._snapshot: Snapshot | None = None
         self._callers: Mapping[str, Caller] = {}
 
@@ -68,18 +82,22 @@ class Doorkeeper:
             self._callers, self._snapshot = _callers_by_digest(snapshot), snapshot
         digest = sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
         caller = self._callers.get(digest)
-        if caller is not None:
+        if caller is not None and not self._has_expired(caller.key):
             return caller
         # Tools often insist on some key; for those who need none, one that is not ours says nothing.
-        return ANYBODY if local else _unknown(digest)
+        if local:
+            return ANYBODY
+        return _unknown(digest) if caller is None else _expired(caller.key_id)
+
+    def _has_expired(self, key: VirtualKey | None) -> bool:
+        if key is None or key.until is None:
+            return False
+        # Days are ISO dates, which sort as they follow each other.
+        return datetime.fromtimestamp(self._wall(), UTC).date().isoformat() >= key.until
 
 
 def _callers_by_digest(snapshot: Snapshot) -> dict[str, Caller]:
-    return {
-        digest: Caller(tenant, digest[:_SHOWN_DIGITS])
-        for tenant in snapshot.tenants.values()
-        for digest in tenant.keys
-    }
+    return {key.digest: Caller(tenant, key) for tenant in snapshot.tenants.values() for key in tenant.keys}
 
 
 def _shown_keys(headers: Headers, target: str) -> Iterator[str]:
@@ -119,7 +137,15 @@ def _unknown(digest: str) -> Failure:
     return _refusal(
         "This key is not known here. Ask the operator of this proxy for one.",
         "invalid_api_key",
-        f"no tenant has the key sha256:{digest[:_SHOWN_DIGITS]}...",
+        f"no tenant has the key sha256:{VirtualKey(digest).id}...",
+    )
+
+
+def _expired(key_id: str) -> Failure:
+    return _refusal(
+        "This key is not taken any more: its time is over. Ask the operator of this proxy for a new one.",
+        "expired_api_key",
+        f"the key sha256:{key_id}... has passed its `until`",
     )
 
 

@@ -83,12 +83,27 @@ class Credential:
 
 
 @dataclass(frozen=True, slots=True)
+class VirtualKey:
+    """A key that clients show us, known by its SHA-256 alone (``digest``, 64 lower-case hexadecimal digits). ``until``: the
+    first day (ISO date, UTC) on which it is not taken any more. ``limits``: its own, within those of its tenant."""
+
+    digest: str
+    name: str = ""
+    until: str | None = None
+    limits: Limits = Limits()
+
+    @property
+    def id(self) -> str:
+        """What it is called in logs and in the ledger: the first 8 digits."""
+        return self.digest[:8]
+
+
+@dataclass(frozen=True, slots=True)
 class Tenant:
-    """Who asks, by virtual key. ``keys``: SHA-256 of each key, hexadecimal. ``weight``: its part where tenants wait in
-    line for the same provider."""
+    """Who asks, by virtual key. ``weight``: its part where tenants wait in line for the same provider."""
 
     name: str
-    keys: tuple[str, ...] = ()
+    keys: tuple[VirtualKey, ...] = ()
     limits: Limits = Limits()
     weight: float = 1.0
     place: Place = NOWHERE

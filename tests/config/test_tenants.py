@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmproxyd.config.report import format_json, format_text
-from llmproxyd.values.snapshot import Limits, Tenant
+from llmproxyd.values.snapshot import Limits, Tenant, VirtualKey
 from tests.config.building import PROVIDERS, build, codes_of, snapshot_of
 
 
@@ -29,10 +29,10 @@ def test_a_tenant_is_what_is_written(tmp_path: Path) -> None:
     """
     tenants = snapshot_of(build(tmp_path, PROVIDERS, routing)).tenants
     acme, globex = tenants["acme"], tenants["globex"]
-    assert acme.keys == (hash_of("one"), hash_of("two"))
+    assert acme.keys == (VirtualKey(hash_of("one")), VirtualKey(hash_of("two")))
     assert (acme.limits, acme.weight) == (Limits(600, None, 8), 2.0)
     assert str(acme.place) == "routing.yaml:3:3"
-    assert globex == Tenant("globex", (hash_of("three"),), place=globex.place)
+    assert globex == Tenant("globex", (VirtualKey(hash_of("three")),), place=globex.place)
 
 
 def test_without_tenants_there_are_none(tmp_path: Path) -> None:
@@ -42,7 +42,53 @@ def test_without_tenants_there_are_none(tmp_path: Path) -> None:
 def test_a_hash_may_come_from_outside_the_file(tmp_path: Path) -> None:
     routing = "tenants: {acme: {keys: ['${env:ACME}']}}"
     loaded = build(tmp_path, PROVIDERS, routing, environ={"ACME": f"sha256:{hash_of('one')}"})
-    assert snapshot_of(loaded).tenants["acme"].keys == (hash_of("one"),)
+    assert snapshot_of(loaded).tenants["acme"].keys == (VirtualKey(hash_of("one")),)
+
+
+def test_a_key_may_have_a_name_a_last_day_and_limits_of_its_own(tmp_path: Path) -> None:
+    routing = f"""
+        tenants:
+          acme:
+            keys:
+              - hash: sha256:{hash_of("one")}
+                name: ci runner
+                until: 2999-12-31
+                limits: {{requests_per_minute: 60}}
+              - {{hash: "sha256:{hash_of("two")}"}}
+              - sha256:{hash_of("three")}
+    """
+    assert snapshot_of(build(tmp_path, PROVIDERS, routing)).tenants["acme"].keys == (
+        VirtualKey(hash_of("one"), "ci runner", "2999-12-31", Limits(requests_per_minute=60)),
+        VirtualKey(hash_of("two")),
+        VirtualKey(hash_of("three")),
+    )
+
+
+def test_a_key_whose_last_day_is_over_is_told_and_stays(tmp_path: Path) -> None:
+    routing = f"tenants: {{acme: {{keys: [{{hash: 'sha256:{hash_of('one')}', until: 2020-01-31}}]}}}}"
+    loaded = build(tmp_path, PROVIDERS, routing)
+    assert codes_of(loaded) == ["LP605"]
+    assert snapshot_of(loaded).tenants["acme"].keys[0].until == "2020-01-31"
+
+
+@pytest.mark.parametrize(
+    ("entry", "code"),
+    [
+        ("{hash: HASH, until: 2026-02-30}", "LP105"),
+        ("{hash: HASH, until: soon}", "LP105"),
+        ("{name: ci}", "LP103"),
+        ("{hash: HASH, nmae: ci}", "LP101"),
+        ("{hash: HASH, name: ' '}", "LP105"),
+        ("{hash: HASH, limits: {requests_per_minute: 0}}", "LP105"),
+        ("{hash: not-a-hash}", "LP606"),
+        ("HASH, {hash: HASH}", "LP607"),
+    ],
+)
+def test_a_key_that_makes_no_sense_is_refused(entry: str, code: str, tmp_path: Path) -> None:
+    written = entry.replace("HASH", f"'sha256:{hash_of('one')}'")
+    loaded = build(tmp_path, PROVIDERS, f"tenants: {{acme: {{keys: [{written}]}}}}")
+    assert codes_of(loaded) == [code]
+    assert loaded.snapshot is None
 
 
 def test_the_last_key_cannot_be_taken_away_by_a_slip(tmp_path: Path) -> None:

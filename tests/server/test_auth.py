@@ -11,7 +11,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from llmproxyd.server.auth import ANYBODY, Caller, Doorkeeper
 from llmproxyd.values.failure import Failure, FailureKind
-from llmproxyd.values.snapshot import Snapshot, Tenant
+from llmproxyd.values.snapshot import Limits, Snapshot, Tenant, VirtualKey
 
 
 def digest(key: str) -> str:
@@ -20,7 +20,9 @@ def digest(key: str) -> str:
 
 def snapshot(**keys: tuple[str, ...]) -> Snapshot:
     """Tenant -> its keys, as clients show them."""
-    tenants = {name: Tenant(name, tuple(map(digest, row))) for name, row in keys.items()}
+    tenants = {
+        name: Tenant(name, tuple(VirtualKey(digest(key)) for key in row)) for name, row in keys.items()
+    }
     return Snapshot("", {}, (), {}, (), tenants=tenants)
 
 
@@ -65,12 +67,12 @@ def test_without_declared_keys_everybody_may_come_in_and_no_key_is_looked_at() -
     ],
 )
 def test_a_key_is_found_where_each_dialect_puts_it(pairs: tuple[tuple[str, str], ...], target: str) -> None:
-    assert ask(*pairs, target=target) == Caller(KEYED.tenants["acme"], digest("acme-1")[:8])
+    assert ask(*pairs, target=target) == Caller(KEYED.tenants["acme"], VirtualKey(digest("acme-1")))
 
 
 def test_headers_may_be_a_plain_mapping_of_lower_case_names() -> None:
     found = Doorkeeper().identify({"x-api-key": "globex-1"}, KEYED, local=False)
-    assert found == Caller(KEYED.tenants["globex"], digest("globex-1")[:8])
+    assert found == Caller(KEYED.tenants["globex"], VirtualKey(digest("globex-1")))
 
 
 @pytest.mark.parametrize(
@@ -166,6 +168,20 @@ def test_known_keys_are_looked_up_without_building_anything_anew() -> None:
     door = Doorkeeper()
     first, second = (door.identify(headers(BEARER), KEYED, local=False) for _ in range(2))
     assert first is second
+
+
+def test_a_key_is_taken_until_its_last_day_in_utc() -> None:
+    key = VirtualKey(digest("acme-1"), "ci", "2026-12-31", Limits(concurrency=2))
+    known = Snapshot("", {}, (), {}, (), tenants={"acme": Tenant("acme", (key,))})
+    midnight_s = 1_798_675_200.0  # 2026-12-31T00:00Z
+    before, after = Doorkeeper(wall=lambda: midnight_s - 0.001), Doorkeeper(wall=lambda: midnight_s)
+    found = before.identify(headers(BEARER), known, local=False)
+    assert isinstance(found, Caller)
+    assert (found.key_id, found.key_limits) == (digest("acme-1")[:8], Limits(concurrency=2))
+    failure = refused(after.identify(headers(BEARER), known, local=False))
+    assert failure.code == "expired_api_key"
+    assert "acme" not in failure.message
+    assert after.identify(headers(BEARER), known, local=True) is ANYBODY
 
 
 PRINTABLE = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=40)
