@@ -144,7 +144,7 @@ class OllamaDecoder(StreamDecoder[bytes]):
         if self._tools and reason is Finish.STOP:
             reason = Finish.TOOL_CALLS  # Ollama itself says `stop`
         yield Finished(reason, native=native)
-        usage = _parse_usage(document)
+        usage = parse_usage(document)
         if usage is not None:
             yield UsageReported(usage)
 
@@ -195,10 +195,10 @@ def _parse_vectors(document: dict[str, Any]) -> Vectors | Failure:
         vectors = tuple(parse_vector(vector) for vector in embeddings)
     except (TypeError, ValueError) as error:
         return bad_answer(f"an embedding cannot be read: {error}")
-    return Vectors(_text(document, "model"), vectors, _parse_usage(document))
+    return Vectors(_text(document, "model"), vectors, parse_usage(document))
 
 
-def _parse_usage(document: dict[str, Any]) -> Usage | None:
+def parse_usage(document: dict[str, Any]) -> Usage | None:
     """``prompt_eval_count`` is left out when the prompt was found in the cache."""
     read, written = _count(document.get("prompt_eval_count")), _count(document.get("eval_count"))
     if read is None and written is None:

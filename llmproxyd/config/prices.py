@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from llmproxyd.config.catalogue import catalogue_date, facts, plain_id
 from llmproxyd.config.presets import PRESETS, Preset
 from llmproxyd.config.prices_table import Listing, PriceTable, TableError
+from llmproxyd.values.cost import Dated, PriceList
 
 SHIPPED: Final = Path(__file__).with_name("prices.jsonl")
 COMPILE_TIMEOUT_S: Final = 60.0
@@ -57,7 +59,32 @@ def listed_price(preset: Preset, base_url: str, model: str, upstream: str) -> Li
     if seller is None:
         return None
     names = (model, upstream) if preset.name in _OWN_NAMES else (upstream, model)
-    for name in dict.fromkeys(names):
+    return _find(seller, preset.name, names)
+
+
+def known_price(provider: str, model: str) -> Listing | None:
+    """What is publicly known, without any configuration: of a provider under its preset's name or the table's own.
+
+    The table first, then the catalogue. None: nothing is known of that provider or that model there; a Listing without
+    prices: it is known, but not what it costs by the token. Raises TableError for a damaged file.
+    """
+    seller = seller_named(provider)
+    preset = next((p for p, name in _SELLERS.items() if name == seller), provider)
+    listing = None if seller is None else _find(seller, preset, (model,))
+    if listing is not None and listing.prices is not None:
+        return listing
+    known = facts(model, PRESETS[preset].name) if preset in PRESETS else None
+    if known is None or known.price is None:
+        return listing
+    prices = PriceList((Dated(known.price),), f"catalogue {catalogue_date()}")
+    return Listing(seller or preset, known.id, prices)
+
+
+def _find(seller: str, preset: str, names: Sequence[str]) -> Listing | None:
+    """Under the first name that is listed; at last under the one id that all spellings of the model share. Behind
+    OpenRouter's colon stands a price of its own, which that id has not."""
+    common = () if preset == "openrouter" else tuple(plain_id(name, preset) for name in names)
+    for name in dict.fromkeys((*names, *common)):
         found = table().find(seller, name)
         if found is not None:
             return found
