@@ -238,6 +238,9 @@ def _ranked(
         available, verdicts = rank_by_availability(options, question, readings)
         columns.append(available)
         said.append(verdicts)
+    # While no attempt can be spared, who fails often is asked late, even against the operator's own order.
+    if readings.short_of_attempts:
+        _add_reliability(options, readings, columns, said)
     if shortlist.shares:
         places = performance.order_by_shares(options, shortlist.shares, question)
         columns.append(places)
@@ -253,10 +256,7 @@ def _ranked(
             columns.append(ranks)
             said.append(verdicts)
     if not all_well and not _in_operators_order(shortlist):
-        reliable = rank_by_reliability(options, readings)
-        if reliable is not None:
-            columns.append(reliable[0])
-            said.append(reliable[1])
+        _add_reliability(options, readings, columns, said)
     ranked: list[tuple[tuple[float | str, ...], int]] = [
         ((*(column[i] for column in columns), *option.tie), i) for i, option in enumerate(options)
     ]
@@ -271,6 +271,18 @@ def _ranked(
 
 def _in_operators_order(shortlist: Shortlist) -> bool:
     return bool(shortlist.shares) or shortlist.target.kind is TargetKind.LIST
+
+
+def _add_reliability(
+    options: Sequence[Option],
+    readings: Readings,
+    columns: list[Sequence[float]],
+    said: list[Sequence[Verdict]],
+) -> None:
+    reliable = rank_by_reliability(options, readings)
+    if reliable is not None:
+        columns.append(reliable[0])
+        said.append(reliable[1])
 
 
 # --- when there is no way ---------------------------------------------------------------------------------------

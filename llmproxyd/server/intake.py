@@ -178,7 +178,10 @@ class Intake:
         record.request = request
         target = routes.resolve(request.model)
         registry = self._means.registry
-        readings = registry.readings(target.deployments if target else (), visit.admitted_s)
+        now_s = visit.admitted_s
+        readings = registry.readings(target.deployments if target else (), now_s)
+        if not readings.all_well and self._means.retries.extra_from_s(now_s) > now_s:
+            readings = replace(readings, short_of_attempts=True)
         try:
             question = build_question(
                 request,

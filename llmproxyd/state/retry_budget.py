@@ -1,7 +1,7 @@
 """How many attempts all exchanges together may add to their first ones: failures must not multiply the load.
 
-A provider in trouble gets at most a fifth more calls than without trouble. Small loads get a fixed number, or the
-first failure of a quiet daemon could not be retried.
+A provider in trouble gets at most a fifth more calls than without trouble. Small loads get a fixed number, ten a second
+as in Finagle's retry budget, or a burst that meets a provider's end could not be answered by another.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from llmproxyd.state.rolling import RollingSum
 
 SPAN_S: Final = 10
 REQUESTS_PER_EXTRA: Final = 5
-FREE_EXTRAS: Final = 20
+FREE_EXTRAS: Final = 100
 
 
 class RetryBudget:
     """Whenever an extra attempt begins as allowed here, the 10 s that end with it hold at most a fifth as many extras
-    as requests, or 20 if that is more. Times are monotonic seconds."""
+    as requests, or 100 if that is more. Times are monotonic seconds."""
 
     __slots__ = ("_extras", "_requests")
 

@@ -116,12 +116,14 @@ IDLE = Gauge()
 class Readings:
     """Gauges by ``Deployment.key``, frozen for one decision at ``now_s`` (monotonic). ``other_than_mock``: some provider
     besides `mock` is, or once was, usable: a key is there, or a server has answered. ``all_well``: every gauge here is
-    closed, without a wait and with a good record, so that health changes no order."""
+    closed, without a wait and with a good record, so that health changes no order. ``short_of_attempts``: the retry budget
+    is spent, so that the first attempt had better be the one that succeeds."""
 
     gauges: Mapping[str, Gauge] = field(default_factory=dict)
     other_than_mock: bool = False
     now_s: float = 0.0
     all_well: bool = True
+    short_of_attempts: bool = False
 
 
 @dataclass(frozen=True, slots=True)

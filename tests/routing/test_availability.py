@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf
 from typing import Any
 
@@ -155,6 +156,16 @@ gauges = st.builds(
     share=st.floats(0, 1),
     wait_s=st.sampled_from([0.0, 0.0, 1.0, 1e9, inf]),
 )
+
+
+def test_while_attempts_are_short_even_a_written_order_gives_way_to_who_succeeds() -> None:
+    """One in three of its calls fails: too few for its breaker, and too many to ask somebody else each time."""
+    careful = target("careful", TargetKind.LIST, A, B)
+    often = Gauge(success_rate=0.66)
+    readings = unwell(a=often)
+    assert order(ask(snapshot(A, B, targets=[careful]), "careful", readings)) == ["a/m", "b/m"]
+    short = replace(readings, short_of_attempts=True)
+    assert order(ask(snapshot(A, B, targets=[careful]), "careful", short)) == ["b/m", "a/m"]
 
 
 @given(health=st.fixed_dictionaries(dict.fromkeys("abc", gauges)), turn=st.integers(0, 99))
