@@ -256,13 +256,17 @@ class BreakerSwitch:
         self._held = self._waved_through = False
         self._opened_s = now_s
         self._ramp_end_s = _NEVER
-        self._cooldown_end_s = now_s + self._cooldown_s(now_s - self.down_s)
+        self._cooldown_end_s = now_s + self._cooldown_s(kind, now_s - self.down_s)
         return Breaker.OPEN if told else None
 
-    def _cooldown_s(self, down_for_s: float) -> float:
-        grown_s = COOLDOWN_S * COOLDOWN_GROWTH ** min(self.failed_trials, _MAX_EXPONENT)
-        spread = 0.8 + 0.4 * self._jitter()
-        return min(self.recover_after_s, max(grown_s, COOLDOWN_OF_DOWN * down_for_s) * spread)
+    def _cooldown_s(self, kind: FailureKind, down_for_s: float) -> float:
+        """A part of the time it has been down, so that it is not missed for much longer than it was away. Where a trial
+        costs its client a long silence, trials become rare by themselves as well."""
+        pause_s = max(COOLDOWN_S, COOLDOWN_OF_DOWN * down_for_s)
+        if kind is FailureKind.TIMEOUT:
+            grown_s = COOLDOWN_S * COOLDOWN_GROWTH ** min(self.failed_trials, _MAX_EXPONENT)
+            pause_s = max(pause_s, grown_s)
+        return min(self.recover_after_s, pause_s * (0.8 + 0.4 * self._jitter()))
 
     def _pause(self, asked_s: float | None, now_s: float) -> Breaker | None:
         if asked_s is None or not asked_s > 0.0:

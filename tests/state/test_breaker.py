@@ -112,15 +112,32 @@ class TestOpening:
         assert not any(call(breaker, (bad(), GOOD, GOOD)[n % 3], 100.0 + n / 20) for n in range(300))
 
 
+def waits_of(breaker: BreakerSwitch, outcome: Outcome, trials: int) -> list[float]:
+    """The cooldowns, each trial of which comes as soon as it may and ends in ``outcome``."""
+    now_s, waits = 100.0, []
+    for _ in range(trials):
+        ready_s = breaker.reading(now_s)[1]
+        waits.append(ready_s - now_s)
+        now_s = ready_s
+        call(breaker, outcome, now_s)
+    return waits
+
+
 class TestCooldown:
-    def test_it_grows_with_every_trial_that_fails(self) -> None:
-        breaker, now_s, waits = opened(), 100.0, []
-        for _ in range(5):
-            ready_s = breaker.reading(now_s)[1]
-            waits.append(ready_s - now_s)
-            now_s = ready_s
-            call(breaker, bad(), now_s)
-        assert waits == pytest.approx([1.0, 1.5, 1.5**2, 1.5**3, 1.5**4])
+    def test_where_a_trial_costs_a_long_silence_it_grows_with_each_that_fails(self) -> None:
+        silent = bad(FailureKind.TIMEOUT)
+        assert waits_of(opened(FailureKind.TIMEOUT), silent, 5) == pytest.approx(
+            [1.0, 1.5, 1.5**2, 1.5**3, 1.5**4]
+        )
+
+    def test_else_it_is_a_twentieth_of_the_time_it_has_been_down(self) -> None:
+        """So that it is back within seconds after a minute, and within half a minute after ten."""
+        waits = waits_of(opened(), bad(), 120)
+        assert waits[:5] == pytest.approx([1.0] * 5)
+        down_s = 0.0
+        for wait_s in waits:
+            assert wait_s == pytest.approx(max(1.0, 0.05 * down_s))
+            down_s += wait_s
 
     @pytest.mark.parametrize(("jitter", "wait_s"), [(0.0, 0.8), (0.5, 1.0), (0.999999, 1.2)])
     def test_it_is_spread_by_a_fifth_to_either_side(self, jitter: float, wait_s: float) -> None:
@@ -226,10 +243,10 @@ class TestRecovering:
         assert breaker.changes_s(105.0) == 111.0
         assert state(breaker, 101.0 + RAMP_S) is Breaker.CLOSED
 
-    def test_a_failure_opens_it_at_once_for_longer(self) -> None:
+    def test_a_failure_opens_it_at_once(self) -> None:
         breaker = self.recovering()
         assert call(breaker, bad(), 102.0) is Breaker.OPEN
-        assert breaker.reading(102.0)[1] == 103.5
+        assert breaker.reading(102.0)[1] == 103.0
 
     def test_a_failure_of_a_call_from_before_does_not(self) -> None:
         breaker = opened()
