@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from llmproxyd.config.alerts import build_webhooks
+from llmproxyd.config.cache import build_cache
 from llmproxyd.config.catalogue import catalogue_date
 from llmproxyd.config.document import Document, merge_documents, parse_document
 from llmproxyd.config.files import PROVIDERS, ROUTING, Files, SourceFile, find_config_dir, read_files
@@ -234,7 +235,9 @@ class _Compiler:
         names = build_names(document, reader, findings)
         fallback = build_fallback(document, findings)
         tenants = build_tenants(document, findings, self.surroundings.today)
-        rules = build_rules(document, RuleReader(findings, reader, privacy, fallback, tenants))
+        rule_reader = RuleReader(findings, reader, privacy, fallback, tenants)
+        rules = build_rules(document, rule_reader)
+        cache = build_cache(document, rule_reader.conditions, findings)
         webhooks = build_webhooks(document, findings)
         if has_errors(self.problems):
             return None
@@ -253,6 +256,7 @@ class _Compiler:
             default_provider=default,
             tenants=tenants,
             webhooks=webhooks,
+            cache=cache,
             watched=tuple(map(str, self.files.paths)),
         )
 

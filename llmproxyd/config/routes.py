@@ -90,6 +90,7 @@ def _rule(row: Mapping[str, Any], stage: Stage, path: Path, reader: RuleReader) 
         hedge_off=hedge == OFF,
         continues=row.get("continue"),
         reject=row.get("reject"),
+        cache_off=row.get("cache") == OFF,
         place=reader.findings.place_of_value((*path, "name")),
     )
 

@@ -367,6 +367,7 @@ class Degrade(StrEnum):
     """What is still tried when every candidate has failed."""
 
     SMALLER_MODEL = "smaller_model"
+    CACHED = "cached"  # an answer that was kept and has expired since
     ERROR = "error"
 
 
@@ -415,7 +416,8 @@ class Rule:
 
     ``prefer`` names deployments, models or providers, best first. ``within`` (a share, 0.1 = 10 %) bands the prices
     of ``rank_by: price``. ``label`` is a label's rank. ``fallback`` replaces the policy, ``hedge`` the policy's own;
-    ``fallback_off``, ``hedge_off`` and ``continues`` False are final from the privacy stage. ``reject`` is the message for the client.
+    ``fallback_off``, ``hedge_off`` and ``continues`` False are final from the privacy stage. ``cache_off`` is final from
+    every stage. ``reject`` is the message for the client.
     """
 
     name: str
@@ -436,6 +438,36 @@ class Rule:
     continues: bool | None = None
     reject: str | None = None
     place: Place = NOWHERE
+    cache_off: bool = False
+
+
+class CacheScope(StrEnum):
+    """Who shares kept answers with whom. A key's and a user's are a tenant's own as well."""
+
+    TENANT = "tenant"
+    KEY = "key"
+    USER = "user"
+
+
+@dataclass(frozen=True, slots=True)
+class CacheRule:
+    """Requests for which ``when`` holds (None: all): their answers are kept for ``ttl_s`` seconds; None: not at all."""
+
+    name: str
+    when: Condition | None = None
+    ttl_s: float | None = None
+    place: Place = NOWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class CachePolicy:
+    """Which answers are kept. The first rule that matches decides; none: not kept. ``max_bytes`` bounds the file,
+    ``stale_s`` how long an answer that has expired may still stand in when every provider has failed."""
+
+    scope: CacheScope = CacheScope.TENANT
+    max_bytes: int = 1 << 30
+    rules: tuple[CacheRule, ...] = ()
+    stale_s: float = 7 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -473,4 +505,5 @@ class Snapshot:
     default_provider: str | None = None
     tenants: Mapping[str, Tenant] = field(default_factory=dict)
     webhooks: tuple[str, ...] = field(default=(), repr=False)
+    cache: CachePolicy = CachePolicy()
     watched: tuple[str, ...] = ()

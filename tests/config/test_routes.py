@@ -176,7 +176,7 @@ def test_a_rule_may_switch_fallback_off(tmp_path: Path) -> None:
         ("{hedge: on}", "LP104"),
         ("{hedge: {after: p99}}", "LP105"),
         ("{hedge: {max_share: 101%}}", "LP105"),
-        ("{degrade: [cached]}", "LP104"),
+        ("{degrade: [frozen]}", "LP104"),
         ("{degrade: []}", "LP105"),
         ("{max_price_ratio: 0}", "LP105"),
         ("{on: [timeout, timeout]}", "LP105"),
