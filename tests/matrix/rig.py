@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -21,10 +21,15 @@ _ROUTING = "version: 1\nmodels: {auto: any}\nfallback: {attempts: 1, retry: {max
 
 @dataclass
 class Rig:
-    """Used by ``with``. A test tells a provider how to behave next, asks, and looks at what came."""
+    """Used by ``with``. A test tells a provider how to behave next, asks, and looks at what came.
+
+    ``spares``: so many times each provider is declared once more, under other names. A denied key is put aside and a
+    throttled deployment left alone, so that each such answer needs a provider that has not heard one yet.
+    """
 
     directory: Path
     upstreams: Mapping[str, Upstream]
+    spares: int = 0
 
     def __enter__(self) -> Self:
         self._loop = asyncio.new_event_loop()
@@ -32,6 +37,7 @@ class Rig:
         self._thread.start()
         self._stack = AsyncExitStack()
         self._fakes = {name: FakeProvider() for name in self.upstreams}
+        self._spares_of = {name: iter(range(self.spares)) for name in self.upstreams}
         self._daemon = Daemon(
             self.directory, {up.key_env: f"key-{up.name}" for up in self.upstreams.values()}
         )
@@ -54,15 +60,24 @@ class Rig:
         self._fakes[name].manner = manner
         self._fakes[name].seen.clear()
 
+    def spare(self, name: str) -> str:
+        """The name of a provider like ``name``, at the same address, that was never called."""
+        return _spare(name, next(self._spares_of[name]))
+
     def seen(self, name: str) -> list[Seen]:
         return list(self._fakes[name].seen)
 
     async def _start(self) -> None:
         for fake in self._fakes.values():
             await self._stack.enter_async_context(fake)
-        rows = [up.row(self._fakes[name].url.removesuffix("/v1")) for name, up in self.upstreams.items()]
+        rows = [row for up in self.upstreams.values() for row in self._rows(up)]
         self._daemon.write("version: 1\nproviders:\n" + "".join(rows), _ROUTING)
         await self._stack.enter_async_context(self._daemon)
+
+    def _rows(self, upstream: Upstream) -> list[str]:
+        url = self._fakes[upstream.name].url.removesuffix("/v1")
+        spares = (replace(upstream, name=_spare(upstream.name, number)) for number in range(self.spares))
+        return [one.row(url) for one in (upstream, *spares)]
 
     def _stop(self) -> None:
         try:
@@ -74,3 +89,7 @@ class Rig:
 
     def _run(self, work: Coroutine[Any, Any, _T]) -> _T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(_TIMEOUT_S)
+
+
+def _spare(name: str, number: int) -> str:
+    return f"{name}-spare-{number}"

@@ -44,6 +44,9 @@ from tests.support.fake_provider import Exchange, Manner, Seen, answer, stream
 WORDS = "Something the provider alone can say."
 CHUNKS = 2000
 BIG = "Łódź lies on no river to speak of. " * (5 * 1024 * 1024 // 40)
+REMEMBERED = {401, 429}
+"""After these a provider is left alone for a while."""
+SPARES = len(REMEMBERED) * 2 * (len(CLIENTS) + 1)
 STATUSES = {400: 400, 401: 502, 404: 404, 429: 429, 500: 503, 529: 503}
 """A provider's status -> ours: its key is not the client's, its own faults are told as one."""
 WHOLE_AND_STREAMED = pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
@@ -72,7 +75,7 @@ EVERY_EMBEDDER = pytest.mark.parametrize("upstream", EMBEDDERS, indirect=True)
 
 @pytest.fixture(scope="module")
 def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    with Rig(tmp_path_factory.mktemp("matrix"), UPSTREAMS) as rig:
+    with Rig(tmp_path_factory.mktemp("matrix"), UPSTREAMS, SPARES) as rig:
         yield rig
 
 
@@ -107,6 +110,7 @@ class Cell:
     def __init__(self, rig: Rig, surface: str, client: Client, upstream: Upstream) -> None:
         self.surface, self.client, self.upstream = surface, client, upstream
         self._rig = rig
+        self._provider = upstream.name
 
     def says(self, said: Said) -> None:
         self._rig.behave(self.upstream.name, _saying(self.upstream, said))
@@ -118,6 +122,8 @@ class Cell:
         self._rig.behave(self.upstream.name, manner)
 
     def refuses(self, status: int) -> None:
+        if status in REMEMBERED:
+            self._provider = self._rig.spare(self.upstream.name)
         self._rig.behave(self.upstream.name, answer(status, self.upstream.error_body(status, WORDS)))
 
     def ask(self, **wish: Any) -> Heard:
@@ -125,7 +131,7 @@ class Cell:
 
     def ask_no_more(self, **wish: Any) -> Heard:
         """Without what has to be asked to come to this provider."""
-        return self.client.ask(Wish(model=f"{self.upstream.name}/{self.upstream.model}", **wish))
+        return self.client.ask(Wish(model=f"{self._provider}/{self.upstream.model}", **wish))
 
     def path(self) -> str:
         """Where the daemon went last."""
@@ -392,6 +398,7 @@ def test_an_error_of_embeddings(
     rig: Rig, embedder: EmbeddingsClient, upstream: Upstream, status: int
 ) -> None:
     rig.behave(upstream.name, answer(status, upstream.error_body(status, WORDS)))
+    provider = rig.spare(upstream.name) if status in REMEMBERED else upstream.name
     with pytest.raises(Refusal) as refusal:
-        embedder.embed(f"{upstream.name}/{EMBED_MODEL}", ["alpha"])
+        embedder.embed(f"{provider}/{EMBED_MODEL}", ["alpha"])
     assert refusal.value.refused.status == STATUSES[status]
