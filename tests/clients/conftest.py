@@ -12,5 +12,5 @@ from tests.matrix.upstreams import UPSTREAMS
 
 @pytest.fixture(scope="package")
 def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    with Rig(tmp_path_factory.mktemp("clients"), UPSTREAMS) as rig:
+    with Rig(tmp_path_factory.mktemp("clients"), UPSTREAMS, spares=8) as rig:
         yield rig

@@ -127,7 +127,8 @@ def test_a_stream_that_broke_can_be_asked_again_without_streaming(rig: Rig, prov
 @EVERY_PROVIDER
 def test_a_refusal_is_told_in_anthropics_words(rig: Rig, provider: str) -> None:
     rig.behave(provider, answer(429, UPSTREAMS[provider].error_body(429, "Slow down."), retry_after="7"))
-    answered = send(rig.url, opening().for_model(name_model(provider)))
+    throttled = f"{rig.spare(provider)}/{UPSTREAMS[provider].model}"
+    answered = send(rig.url, opening().for_model(throttled))
     assert answered.status == 429
     assert answered.json["error"]["type"] == "rate_limit_error"
     assert int(answered.headers["retry-after"]) > 0

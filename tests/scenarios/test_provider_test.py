@@ -27,6 +27,8 @@ providers:
   off: {{preset: openai, endpoint: "{url}", enabled: false, models: [m]}}
   mock: {{models: [echo]}}
 """
+PROBED_AT_START = 3
+"""good, bad and stale: each configured provider is asked once when it appears."""
 LIST = json.dumps({"data": [{"id": "m"}, {"id": "n"}]}).encode()
 
 
@@ -67,6 +69,14 @@ async def run(daemon: Daemon, *arguments: str) -> Done:
     return Done(process.returncode, out.decode(), err.decode())
 
 
+async def settled(fake: FakeProvider) -> int:
+    """How many probes came by themselves: one for each provider at this address that may be asked."""
+    async with asyncio.timeout(10):
+        while len(fake.probes) < PROBED_AT_START:
+            await asyncio.sleep(0.01)
+    return len(fake.probes)
+
+
 async def told(daemon: Daemon, *arguments: str) -> tuple[int, dict[str, Any]]:
     done = await run(daemon, "test", *arguments, "--json")
     return done.status, json.loads(done.out)
@@ -82,9 +92,20 @@ async def served(daemon: Daemon, first: FakeProvider, second: FakeProvider) -> A
 
 
 async def test_a_provider_that_lets_us_in_is_available_from_then_on(
-    served: Daemon, first: FakeProvider
+    daemon: Daemon, first: FakeProvider, second: FakeProvider
 ) -> None:
+    """Not available at the start: its first probe, which comes by itself, meets a server that is not up yet."""
+    first.on_probe, second.on_probe = answer(503), hang
+    daemon.write(PROVIDERS.format(url=first.url, silent=second.url))
+    daemon.environ = {"GOOD_KEY": GOOD_KEY, "BAD_KEY": BAD_KEY}
+    async with daemon:
+        await settled(first)
+        await be_let_in(daemon, first)
+
+
+async def be_let_in(served: Daemon, first: FakeProvider) -> None:
     before = await run(served, "--json")
+    first.on_probe = guard_the_list
     status, document = await told(served, "good")
     after = await run(served, "--json")
     assert (status, document["ok"], document["state"]) == (0, True, "available")
@@ -129,12 +150,13 @@ async def test_silence_is_75_after_five_seconds(served: Daemon) -> None:
 
 
 async def test_what_cannot_be_asked_is_told_without_a_call(served: Daemon, first: FakeProvider) -> None:
+    asked = await settled(first)
     status, bare = await told(served, "bare")
     assert (status, bare["problem"], bare["reachable"]) == (1, "not_configured", None)
     assert "set ANTHROPIC_API_KEY or api_key" in bare["hint"]
     status, off = await told(served, "off")
     assert (status, off["problem"]) == (1, "disabled")
-    assert first.probes == []
+    assert len(first.probes) == asked
 
 
 async def test_an_unknown_name_is_66_with_the_one_that_was_meant(served: Daemon) -> None:
@@ -163,9 +185,10 @@ async def test_a_chat_is_short_and_goes_to_the_provider_that_was_named(
 
 
 async def test_the_admin_path_is_for_the_owner(served: Daemon, first: FakeProvider) -> None:
+    asked = await settled(first)
     async with served.session() as session:
         async with session.post("/admin/v1/providers/good/test", json={}) as response:
             assert response.status == 403
         async with session.get("/admin/v1/providers/good/test") as response:
             assert response.status == 405
-    assert first.probes == []
+    assert len(first.probes) == asked
