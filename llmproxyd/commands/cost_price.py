@@ -150,7 +150,7 @@ def _unknown(asked: _Asked) -> str:
         meant = f"did you mean `{near}`?" if near else f"known are: {', '.join(names)}"
         return f"the price of provider `{visible(asked.provider)}` is unknown; {meant}"
     near = closest(asked.model, table().models(seller))
-    meant = f"; did you mean `{visible(near)}`?" if near else ""
+    meant = f"; did you mean `{visible(near)}`?" if near else "."
     return (
         f"the price of model `{model}` at provider `{visible(asked.provider)}` is unknown ({prices_version()}){meant} "
         "A price of your own goes into providers.yaml, as `price:` of the model."

@@ -111,6 +111,9 @@ def _provider_row(provider: Any) -> dict[str, Any]:
                 equal.setdefault(written[1], number)
             else:
                 others.append((number, written))
+    for number, model in enumerate(provider.models):
+        # Some conditions want more than the model's own id, which is what people read in the list.
+        equal.setdefault(model.id.lower(), number)
     return {"equal": equal, "else": others, "models": [_model_row(model) for model in provider.models]}
 
 

@@ -69,3 +69,48 @@ def test_what_the_provider_charged_is_read_exactly(cost: dict[str, Any], nanos: 
 def test_usage_in_a_vendors_corner_is_found() -> None:
     assert find_usage({"usage": None, "x_groq": {"usage": {"prompt_tokens": 1}}}) == Usage(1)
     assert find_usage({"x_groq": None}) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({"prompt_tokens": 9, "completion_tokens": 4, "cached_tokens": 3}, Usage(9, 4, 3)),
+        (
+            {"prompt_tokens": 9, "completion_tokens": 4, "reasoning_tokens": 6},
+            Usage(9, 10, reasoning_tokens=6),
+        ),
+        ({"prompt_tokens": 9, "completion_tokens": 4, "num_search_queries": 2}, Usage(9, 4, web_searches=2)),
+        (
+            {"prompt_tokens": 9, "completion_tokens": 4, "cost": {"total_cost": 0.01}},
+            Usage(9, 4, cost_nanos=10_000_000),
+        ),
+        (
+            {
+                "prompt_tokens": 9,
+                "completion_tokens": 4,
+                "cost": 0.0001,
+                "is_byok": True,
+                "cost_details": {"upstream_inference_cost": 0.002},
+            },
+            Usage(9, 4, cost_nanos=2_100_000),
+        ),
+    ],
+)
+def test_habits_of_single_providers_are_known(value: Any, expected: Usage) -> None:
+    assert parse_usage(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("tier", "expected"),
+    [("flex", "flex"), ("priority", "priority"), ("default", None), ("scale", None), (3, None)],
+)
+def test_how_it_was_served_is_read_beside_the_usage(tier: Any, expected: str | None) -> None:
+    found = find_usage({"usage": {"prompt_tokens": 1, "completion_tokens": 1}, "service_tier": tier})
+    assert found == Usage(1, 1, tier=expected)
+
+
+def test_reasoning_that_is_known_to_stand_apart_is_added_unless_the_total_denies_it() -> None:
+    usage = {"prompt_tokens": 9, "completion_tokens": 8, "completion_tokens_details": {"reasoning_tokens": 5}}
+    assert parse_usage(usage) == Usage(9, 8, reasoning_tokens=5)
+    assert parse_usage(usage, reasoning_apart=True) == Usage(9, 13, reasoning_tokens=5)
+    assert parse_usage(usage | {"total_tokens": 17}, reasoning_apart=True) == Usage(9, 8, reasoning_tokens=5)
