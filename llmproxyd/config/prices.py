@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -186,6 +185,8 @@ def _read(path: Path, version: str) -> PriceTable | None:
 
 def _compile(path: Path, environ: Mapping[str, str]) -> str:
     """Run the compiler; what went wrong, for people, or "" if nothing did."""
+    import subprocess  # hardly any start needs it, and it takes some milliseconds
+
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         done = subprocess.run(  # noqa: S603 - our own module, with our own interpreter
