@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from math import inf
 
+from llmproxyd.exchange.account import price
 from llmproxyd.exchange.alarm import Alarm
 from llmproxyd.exchange.lane import Lane
 from llmproxyd.exchange.upstream import (
@@ -69,6 +70,8 @@ class RunningAttempt:
         self.longest_gap_s: float | None = None
         self._stall_s = deployment.provider.timeouts.stall_s
         self.usage: Usage | None = None
+        self._priced: Usage | None = None
+        self._cost_nanos: int | None = None
         self.finish: Finish | None = None
 
     # --- up to the commit -----------------------------------------------------------------------------------
@@ -171,6 +174,13 @@ class RunningAttempt:
     def _note_gap(self, gap_s: float) -> None:
         if self.longest_gap_s is None or gap_s > self.longest_gap_s:
             self.longest_gap_s = gap_s
+
+    @property
+    def cost_nanos(self) -> int | None:
+        """What the usage told so far costs; None while it is unknown. Reckoned once for each usage."""
+        if self._priced is not self.usage:
+            self._priced, self._cost_nanos = self.usage, price(self.deployment, self.usage)
+        return self._cost_nanos
 
     async def drain(self) -> None:
         """After the dialect's own end: read what little may follow, so that the connection can serve again."""

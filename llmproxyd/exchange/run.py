@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from math import inf
 
-from llmproxyd.exchange.account import Account, AttemptRecord, ExchangeRecord, price
+from llmproxyd.exchange.account import Account, AttemptRecord, ExchangeRecord
 from llmproxyd.exchange.attempt import Patience, RunningAttempt
 from llmproxyd.exchange.continuation import ContinuableLane, Seam, may_continue, wants_continuation
 from llmproxyd.exchange.gate import Gates, Pass, Saturated, Toll
@@ -441,7 +441,7 @@ class Exchange:
         """What the answer used and cost, for the record of the whole exchange."""
         running = tried.running
         self._record.usage = running.usage
-        self._record.cost_nanos = price(running.deployment, running.usage)
+        self._record.cost_nanos = running.cost_nanos
 
 
 _LOST = Failure(FailureKind.TIMEOUT, "another attempt was quicker", code="lost")

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import web
 
-from llmproxyd.exchange.account import Ending, ExchangeRecord, price
+from llmproxyd.exchange.account import Ending, ExchangeRecord
 from llmproxyd.exchange.alarm import Alarm
 from llmproxyd.exchange.attempt import RunningAttempt
 from llmproxyd.exchange.lane import Voice
@@ -69,7 +69,7 @@ def commit_headers(record: ExchangeRecord, running: RunningAttempt, waited_s: fl
 
 def add_cost(headers: dict[str, str], running: RunningAttempt) -> None:
     """What a whole answer cost, where that is known."""
-    cost_nanos = price(running.deployment, running.usage)
+    cost_nanos = running.cost_nanos
     if cost_nanos is not None:
         headers["x-llmproxyd-cost-usd"] = format_usd(cost_nanos)
 

@@ -174,7 +174,7 @@ class Components:
 
 def cost_of(usage: Usage, price: Price) -> int:
     """Nano-dollars for ``usage`` at ``price``. Shares are charged once, at their own rate; rounded half up, once."""
-    return components(usage, price).nanos
+    return 0 if price is FREE else components(usage, price).nanos
 
 
 def components(usage: Usage, price: Price) -> Components:
