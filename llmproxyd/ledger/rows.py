@@ -1,0 +1,137 @@
+"""Entries -> rows of the two tables: one for each attempt, and what each scope and hour grows by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from types import MappingProxyType
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from llmproxyd.values.cost import Usage
+from llmproxyd.values.ledger import SCOPE_FIELDS, SCOPES, Entry, Total
+
+HOUR_S: Final = 3600
+NOTHING: Final = Usage()
+Sums: TypeAlias = dict[tuple[str, int, str], list[int]]
+"""(scope, start of the hour, name) -> attempts, input tokens, output tokens, cost, saved, unpriced."""
+
+_encode = msgspec.json.Encoder().encode
+_decode_usage = msgspec.json.Decoder(Usage).decode
+_DEFAULTS: Final[Mapping[str, Any]] = MappingProxyType(
+    {field.name: getattr(NOTHING, field.name) for field in fields(Usage)}
+)
+
+
+def entry_row(entry: Entry) -> tuple[Any, ...]:
+    """The columns of ``entries`` from ``id`` on, in the table's order."""
+    intent, settled = entry.intent, entry.settlement
+    counted = settled.counted or NOTHING
+    return (
+        intent.id,
+        intent.request_id,
+        _micro(intent.at_s),
+        _micro(settled.at_s),
+        intent.provider,
+        intent.model,
+        intent.upstream,
+        intent.deployment,
+        intent.operation,
+        intent.surface,
+        int(intent.stream),
+        intent.tenant,
+        intent.project,
+        intent.user,
+        intent.key_id,
+        intent.task,
+        intent.label,
+        intent.generation,
+        int(intent.hedge),
+        intent.reserved_nanos,
+        intent.price_version,
+        settled.outcome,
+        settled.failure,
+        settled.disputed,
+        int(is_estimated(entry)),
+        counted.input_tokens,
+        counted.output_tokens,
+        counted.cache_read_tokens,
+        counted.cache_write_tokens,
+        counted.cache_write_1h_tokens,
+        counted.reasoning_tokens,
+        settled.cost_nanos,
+        settled.saved_nanos,
+        None if settled.first_content_s is None else _micro(settled.first_content_s),
+        None if settled.total_s is None else _micro(settled.total_s),
+        _usage_text(settled.usage),
+        _usage_text(settled.estimate),
+    )
+
+
+def is_estimated(entry: Entry) -> bool:
+    """Whether tokens and cost rest on our estimate, not on the provider's word."""
+    settled = entry.settlement
+    if settled.outcome == "orphaned":
+        return True
+    return settled.counted is not None and (settled.counted.estimated or settled.counted is settled.estimate)
+
+
+def parse_usage(text: str | None) -> Usage | None:
+    """What the columns ``usage`` and ``estimate`` hold: the fields that differ from their defaults, as JSON."""
+    return None if text is None else _decode_usage(text)
+
+
+def hour_of(at_s: float) -> int:
+    """The start of the hour, in UTC, that ``at_s`` falls into."""
+    return int(at_s // HOUR_S) * HOUR_S
+
+
+def sums_of(entries: Iterable[Entry]) -> Sums:
+    """What ``hours`` grows by."""
+    sums: Sums = {}
+    for entry in entries:
+        intent, settled = entry.intent, entry.settlement
+        counted, cost = settled.counted or NOTHING, settled.cost_nanos
+        growth = (
+            1,
+            counted.input_tokens,
+            counted.output_tokens,
+            cost or 0,
+            settled.saved_nanos,
+            int(cost is None),
+        )
+        hour_s = hour_of(_micro(intent.at_s))
+        for scope in SCOPES:
+            name = "" if scope == "overall" else getattr(intent, SCOPE_FIELDS[scope])
+            known = sums.get((scope, hour_s, name))
+            sums[scope, hour_s, name] = list(growth) if known is None else _added(known, growth)
+    return sums
+
+
+def add_part(totals: dict[tuple[str, str], Total], row: tuple[Any, ...]) -> None:
+    """Add one entry, as PART_OF_AN_HOUR gives it, to all scopes in ``totals``."""
+    *names, tokens, cost = row
+    for scope, name in zip(SCOPES, ("", *names), strict=True):
+        known = totals.get((scope, name), Total())
+        totals[scope, name] = Total(
+            known.attempts + 1,
+            known.tokens + tokens,
+            known.cost_nanos + (cost or 0),
+            known.unpriced + (cost is None),
+        )
+
+
+def _added(known: list[int], growth: Iterable[int]) -> list[int]:
+    return [have + more for have, more in zip(known, growth, strict=True)]
+
+
+def _micro(seconds: float) -> float:
+    return round(seconds, 6)
+
+
+def _usage_text(usage: Usage | None) -> str | None:
+    if usage is None:
+        return None
+    told = {name: value for name, usual in _DEFAULTS.items() if (value := getattr(usage, name)) != usual}
+    return _encode(told).decode()
