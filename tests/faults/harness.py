@@ -168,8 +168,9 @@ class Rig:
         reports = await asyncio.gather(*(self.warm_only(name, requests) for name in self.fakes))
         return reports[0]
 
-    async def warm_only(self, name: str, requests: int = 60) -> Report:
-        load = Load(30.0, requests, model=f"{name}/m", seed=len(name))
+    async def warm_only(self, name: str, requests: int = 60, rate: float = 30.0) -> Report:
+        """The same with one provider, at ``rate`` per second."""
+        load = Load(rate, requests, model=f"{name}/m", seed=len(name))
         report = await self.run(load)
         assert not report.errors, report.explain(report.errors)
         return report
