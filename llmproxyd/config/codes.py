@@ -479,9 +479,10 @@ _ALL: Final = (
     ),
     _code(
         "LP501",
-        "no price, but a rule goes by price",
-        """A rule ranks by price, and this deployment has none: neither in the provider file nor in the catalogue. It sorts
-        behind every deployment whose price is known.""",
+        "no price, but a rule or a budget goes by price",
+        """A rule or a budget goes by price, and this deployment has none: neither in the provider file nor in the catalogue.
+        Where rules rank by price it sorts behind every deployment whose price is known. `max_cost` and budgets of money
+        never let it be asked, since nobody could say what it costs.""",
         """
         # providers.yaml
         providers: {lab: {preset: openai-compatible, endpoint: "https://llm.example.net/v1", models: [our-model]}}

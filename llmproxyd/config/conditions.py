@@ -14,6 +14,7 @@ import re2
 
 from llmproxyd.config.findings import Findings, did_you_mean, list_names
 from llmproxyd.config.places import Path
+from llmproxyd.config.policy import parse_share_at
 from llmproxyd.config.privacy import tell_unknown_label
 from llmproxyd.config.suggest import closest
 from llmproxyd.config.units import parse_count
@@ -93,6 +94,13 @@ class ConditionReader:
             Range(fact, **{key: self._number(bound, at[key]) for key, bound in bounds.items()}), path
         )
 
+    def shares(self, fact: str, value: Any, path: Path) -> Condition:
+        """Bounds that are shares: 20% or 0.2."""
+        if value == "absent":
+            return Absent(fact)
+        bounds = {key: parse_share_at(self._findings, (*path, key), bound) for key, bound in value.items()}
+        return self._checked(Range(fact, **bounds), path)
+
     def has(self, fact: str, value: Any, path: Path) -> Condition:
         if isinstance(value, dict):
             return AnyOf(tuple(HasAll((word,)) for word in value["any"]))
@@ -116,10 +124,7 @@ class ConditionReader:
 
     def time(self, fact: str, value: Any, path: Path) -> Condition:
         start, end = (_minute(text) for text in value.get("between", ("00:00", "24:00")))
-        zone = value.get("zone", "UTC")
-        if not _is_zone(zone):
-            help_ = did_you_mean(closest(zone, available_timezones())) or "names look like Europe/Berlin"
-            self._findings.error("LP105", (*path, "zone"), f"unknown time zone `{zone}`", help_)
+        zone = read_zone(value.get("zone", "UTC"), (*path, "zone"), self._findings)
         return During(_days(value.get("days", DAYS)), start, end, zone)
 
     def either(self, fact: str, value: Any, path: Path) -> Condition:
@@ -189,6 +194,7 @@ READERS: Final[Mapping[str, Reader]] = {
     "label": ConditionReader.label,
     "has": ConditionReader.has,
     "tokens_in": ConditionReader.amount,
+    "budget_left": ConditionReader.shares,
     "stream": ConditionReader.flag,
     "temperature": ConditionReader.amount,
     "n": ConditionReader.amount,
@@ -256,6 +262,15 @@ def _days(value: Any) -> frozenset[int]:
 def _minute(text: str) -> int:
     hours, minutes = text.split(":")
     return int(hours) * 60 + int(minutes)
+
+
+def read_zone(name: str, path: Path, findings: Findings) -> str:
+    """``name``, the text at ``path``; UTC after telling (LP105) that no time zone is called so."""
+    if _is_zone(name):
+        return name
+    help_ = did_you_mean(closest(name, available_timezones())) or "names look like Europe/Berlin"
+    findings.error("LP105", path, f"unknown time zone `{name}`", help_)
+    return "UTC"
 
 
 def _is_zone(name: str) -> bool:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from llmproxyd.config.alerts import build_webhooks
+from llmproxyd.config.budgets import BudgetReader
 from llmproxyd.config.cache import build_cache
 from llmproxyd.config.catalogue import catalogue_date
 from llmproxyd.config.document import Document, merge_documents, parse_document
@@ -238,10 +239,12 @@ class _Compiler:
         rule_reader = RuleReader(findings, reader, privacy, fallback, tenants)
         rules = build_rules(document, rule_reader)
         cache = build_cache(document, rule_reader.conditions, findings)
+        budgets = BudgetReader(findings, reader, tenants).read(document)
         webhooks = build_webhooks(document, findings)
         if has_errors(self.problems):
             return None
-        warn_of_missing_prices(rules, built.deployments, self._left_open(), declared)
+        own = [tenant.budget for tenant in tenants.values() if tenant.budget is not None]
+        warn_of_missing_prices(rules, (*own, *budgets), built.deployments, self._left_open(), declared)
         warn_of_narrow_limits(built.deployments, declared)
         self._warn_of_readers(built)
         default = self._default_provider(built.providers)
@@ -255,6 +258,7 @@ class _Compiler:
             fallback=fallback,
             default_provider=default,
             tenants=tenants,
+            budgets=budgets,
             webhooks=webhooks,
             cache=cache,
             watched=tuple(map(str, self.files.paths)),

@@ -17,6 +17,7 @@ _NAMED: Final[tuple[tuple[tuple[str | None, ...], str], ...]] = (
     (("pipeline", _ANY), "stage"),
     (("models", _ANY), "name"),
     (("tenants", _ANY), "tenant"),
+    (("budgets", _ANY), "budget"),
 )
 """Path -> what stands there, longest first. Steps below are told as a dotted path behind it."""
 

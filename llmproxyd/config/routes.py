@@ -5,17 +5,20 @@ The document has passed its schema; what can only be seen across keys, rules and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from llmproxyd.config.budgets import parse_usd_at
 from llmproxyd.config.conditions import ConditionReader, claims_in
 from llmproxyd.config.findings import Findings
 from llmproxyd.config.names import NameReader, place_span
 from llmproxyd.config.places import Path
 from llmproxyd.config.policy import OFF, parse_share_at, read_hedge, read_policy
 from llmproxyd.config.privacy import rank_of
+from llmproxyd.config.problem import Span
 from llmproxyd.config.units import parse_count
+from llmproxyd.values.budget import Budget
 from llmproxyd.values.request import Capability, Overrides
 from llmproxyd.values.snapshot import (
     Deployment,
@@ -89,6 +92,7 @@ def _rule(row: Mapping[str, Any], stage: Stage, path: Path, reader: RuleReader) 
         else read_hedge(hedge, reader.fallback.hedge, (*path, "hedge"), reader.findings),
         hedge_off=hedge == OFF,
         continues=row.get("continue"),
+        max_cost_nanos=parse_usd_at(reader.findings, (*path, "max_cost"), row.get("max_cost")),
         reject=row.get("reject"),
         cache_off=row.get("cache") == OFF,
         place=reader.findings.place_of_value((*path, "name")),
@@ -216,14 +220,18 @@ def _overrides(row: Mapping[str, Any], path: Path, findings: Findings) -> Overri
 
 
 def warn_of_missing_prices(
-    rules: Sequence[Rule], deployments: Sequence[Deployment], unpriced: frozenset[str], findings: Findings
+    rules: Sequence[Rule],
+    budgets: Iterable[Budget],
+    deployments: Sequence[Deployment],
+    unpriced: frozenset[str],
+    findings: Findings,
 ) -> None:
-    """LP501 for deployments without a price while a rule ranks by it. ``unpriced``: names whose price is left open
-    on purpose. ``findings`` are those of providers.yaml."""
-    rule = next((rule for rule in rules if rule.rank_by is RankBy.PRICE), None)
-    if rule is None:
+    """LP501 for deployments without a price while a rule or a budget goes by it. ``unpriced``: names whose price is left
+    open on purpose. ``findings`` are those of providers.yaml."""
+    needed = _price_needed(rules, budgets)
+    if needed is None:
         return
-    used_by = place_span(rule.place, len(rule.name), "this rule ranks by price")
+    why, used_by = needed
     for deployment in deployments:
         provider = deployment.provider
         if deployment.price is not None or not provider.enabled or not provider.configured:
@@ -234,7 +242,22 @@ def warn_of_missing_prices(
         findings.warning(
             "LP501",
             place_span(deployment.place, len(model), "no price is known"),
-            f"`{deployment.name}` has no price, but rule `{rule.name}` ranks by price",
+            f"`{deployment.name}` has no price, but {why}",
             "add `price: {input: USD, output: USD}` (per million tokens), or `price: unknown` to leave it last",
-            secondary=(used_by,),
+            secondary=used_by,
         )
+
+
+def _price_needed(rules: Sequence[Rule], budgets: Iterable[Budget]) -> tuple[str, tuple[Span, ...]] | None:
+    """Who goes by prices, and where that is written; who drops deployments without one before who only ranks them."""
+    budget = next((budget for budget in budgets if budget.nanos is not None), None)
+    if budget is not None:
+        return f"budget `{budget.name}` refuses what it cannot count", ()
+    for uses, message, label in (
+        (lambda r: r.max_cost_nanos is not None, "bounds the cost", "this rule bounds the cost"),
+        (lambda r: r.rank_by is RankBy.PRICE, "ranks by price", "this rule ranks by price"),
+    ):
+        rule = next(filter(uses, rules), None)
+        if rule is not None:
+            return f"rule `{rule.name}` {message}", (place_span(rule.place, len(rule.name), label),)
+    return None

@@ -11,6 +11,7 @@ from datetime import date
 from hashlib import sha256
 from typing import Any, Final
 
+from llmproxyd.config.budgets import build_tenant_budget
 from llmproxyd.config.findings import Findings
 from llmproxyd.config.limits import build_limits
 from llmproxyd.config.places import Path
@@ -36,6 +37,7 @@ def build_tenants(document: Mapping[str, Any], findings: Findings, today: date) 
             keys=reader.read(row["keys"], ("tenants", name, "keys")),
             limits=build_limits(row.get("limits", {}), ("tenants", name, "limits"), findings),
             weight=float(row.get("weight", 1.0)),
+            budget=build_tenant_budget(name, row, findings),
             place=findings.place(("tenants", name)),
         )
         for name, row in (document.get("tenants") or {}).items()

@@ -76,6 +76,7 @@ class CompiledRule:
     hedge_final: bool = False
     continues: bool | None = None
     continues_final: bool = False
+    max_cost_usd: float | None = None
     reject: str | None = None
 
 
@@ -113,7 +114,7 @@ class Routes:
     """A compiled snapshot. ``rules`` in stage order; ``label_rules`` are those of them that raise the label.
 
     ``everybody``: all deployments, for when those behind a name have failed. ``rules_on_overlap``: some rule says
-    something of hedging or of going on with a broken answer.
+    something of hedging or of going on with a broken answer. ``rules_on_cost``: some rule says what may be spent.
     """
 
     snapshot: Snapshot
@@ -121,6 +122,7 @@ class Routes:
     everybody: Shortlist
     rules: tuple[CompiledRule, ...]
     rules_on_overlap: bool
+    rules_on_cost: bool
     label_rules: tuple[CompiledRule, ...]
     label_ranks: Mapping[str, int]
     listed: tuple[str, ...]
@@ -148,6 +150,7 @@ def compile_routes(snapshot: Snapshot) -> Routes:
         everybody=_shortlist(everybody, options, unusable),
         rules=rules,
         rules_on_overlap=any(r.hedge or r.hedge_off or r.continues is not None for r in rules),
+        rules_on_cost=any(r.max_cost_usd is not None for r in rules),
         label_rules=tuple(r for r in rules if r.label is not None),
         label_ranks={label: rank for rank, label in enumerate(snapshot.privacy.labels)},
         listed=tuple(name for name in snapshot.names if _is_served(shortlists[name])),
@@ -308,6 +311,7 @@ def _compile_rule(rule: Rule, snapshot: Snapshot, tasks: Sequence[str]) -> Compi
         hedge_final=rule.hedge_off and rule.stage is Stage.PRIVACY,
         continues=rule.continues,
         continues_final=rule.continues is False and rule.stage is Stage.PRIVACY,
+        max_cost_usd=None if rule.max_cost_nanos is None else rule.max_cost_nanos / NANOS_PER_USD,
         reject=rule.reject,
     )
 

@@ -1,6 +1,7 @@
-"""Stage 2: what would it cost. The expected price of this request, and the ranks that come of it.
+"""Stage 2: what would it cost. Who is too dear, or cannot be paid for; and the ranks that come of the expected price.
 
-An estimate for ordering, in floating-point USD. What is billed is counted in integers elsewhere.
+`max_cost` and ranks go by an estimate, in floating-point USD; budgets by the most it can cost, in integers. What is billed
+is counted elsewhere.
 """
 
 from __future__ import annotations
@@ -9,10 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import TypeAlias
 
+from llmproxyd.routing.bound import at_most, extent_asked
 from llmproxyd.routing.compile import CompiledRule, Option
-from llmproxyd.values.plan import Question, Readings, Verdict
-from llmproxyd.values.request import Operation
-from llmproxyd.values.snapshot import RankBy
+from llmproxyd.values.budget import Objection
+from llmproxyd.values.failure import Failure, FailureKind
+from llmproxyd.values.plan import Candidate, Question, Readings, Verdict
+from llmproxyd.values.request import Operation, Overrides
+from llmproxyd.values.snapshot import RankBy, Stage
 
 Column: TypeAlias = tuple[list[float], list[Verdict]]
 """One rank for each candidate, and what to say of it; in the candidates' order."""
@@ -25,6 +29,10 @@ EXPECTED_OUTPUT_TOKENS = 500
 """What an answer is taken to be long, and the most that a client's own limit counts for: limits are mostly set high as
 a safety net, so they say how long an answer may be, not how long it will be."""
 
+TOO_DEAR = "max_cost"
+"""Code of the failure when nobody is cheap enough."""
+
+_REASONS_SHOWN = 4
 _WORDLESS = frozenset({Operation.EMBEDDING, Operation.COUNT_TOKENS})
 # A price that is exactly `within` above the cheapest belongs to its band, whatever binary fractions make of it.
 _ROUNDING = 1 + 1e-9
@@ -46,6 +54,86 @@ def expected_output_tokens(question: Question) -> int:
     limit = question.max_output_tokens
     each = EXPECTED_OUTPUT_TOKENS if limit is None else min(limit, EXPECTED_OUTPUT_TOKENS)
     return each * (question.n or 1)
+
+
+# --- who is too dear --------------------------------------------------------------------------------------------
+
+
+def drop_unaffordable(
+    options: Sequence[Option],
+    matched: Sequence[CompiledRule],
+    question: Question,
+    overrides: Overrides,
+    dropped: list[Candidate],
+) -> tuple[Sequence[Option], Failure | None]:
+    """Those whom neither a matching `max_cost` nor a budget turns away; the others go to ``dropped``.
+
+    With nobody left the Failure is LIMIT_REACHED: ``max_cost``, or the code of the budgets' objection.
+    """
+    kept, objections = _within_max_cost(options, matched, question, dropped)
+    if kept and question.purse is not None:
+        kept, more = _within_budgets(kept, question, overrides, dropped)
+        objections = [*objections, *more]
+    return kept, (None if kept or not objections else _nobody_affordable(objections))
+
+
+def _within_max_cost(
+    options: Sequence[Option], matched: Sequence[CompiledRule], question: Question, dropped: list[Candidate]
+) -> tuple[Sequence[Option], list[Objection]]:
+    """The lowest `max_cost` of the matching rules counts."""
+    capped = [(rule.max_cost_usd, rule) for rule in matched if rule.max_cost_usd is not None]
+    if not capped or question.operation is Operation.COUNT_TOKENS:
+        return options, []
+    cap, rule = min(capped, key=lambda pair: pair[0])
+    kept: list[Option] = []
+    objections: list[Objection] = []
+    for option in options:
+        usd = expected_usd(option, question)
+        if usd is not None and usd <= cap * _ROUNDING:
+            kept.append(option)
+            continue
+        price = "its price is unknown" if usd is None else f"expected price {usd:.6f} USD"
+        reason = f"{option.name}: {price}, and rule `{rule.name}` allows {cap:g} USD"
+        objections.append(Objection(reason, TOO_DEAR))
+        dropped.append(Candidate(option.deployment, (Verdict(rule.stage, rule.name, reason, dropped=True),)))
+    return kept, objections
+
+
+def _within_budgets(
+    options: Sequence[Option], question: Question, overrides: Overrides, dropped: list[Candidate]
+) -> tuple[Sequence[Option], list[Objection]]:
+    assert question.purse is not None, "the caller has looked"
+    extent = extent_asked(question, overrides)
+    kept: list[Option] = []
+    objections: list[Objection] = []
+    for option in options:
+        bound = at_most(extent, option.deployment, question.now_s)
+        found = question.purse.objection(option.deployment, bound)
+        if found is None:
+            kept.append(option)
+            continue
+        found = Objection(f"{option.name}: {found.reason}", found.code, found.retry_after_s)
+        objections.append(found)
+        verdict = Verdict(Stage.COST, "", found.reason, dropped=True)
+        dropped.append(Candidate(option.deployment, (verdict,)))
+    return kept, objections
+
+
+def _nobody_affordable(objections: Sequence[Objection]) -> Failure:
+    """The one that passes first decides the code and when to come back."""
+    soonest = min(objections, key=lambda o: inf if o.retry_after_s is None else o.retry_after_s)
+    reasons = list(dict.fromkeys(o.reason for o in objections))
+    more = f"; and {len(reasons) - _REASONS_SHOWN} more" if len(reasons) > _REASONS_SHOWN else ""
+    return Failure(
+        FailureKind.LIMIT_REACHED,
+        f"Nobody may be paid for this request: {'; '.join(reasons[:_REASONS_SHOWN])}{more}.",
+        code=soonest.code,
+        retry_after_s=soonest.retry_after_s,
+        retryable=False,
+    )
+
+
+# --- ranks ------------------------------------------------------------------------------------------------------
 
 
 def rank_by_price(

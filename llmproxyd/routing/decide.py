@@ -44,8 +44,8 @@ _NAME_SHOWN_CHARS = 80
 def decide(question: Question, routes: Routes, readings: Readings) -> Plan:
     """Who will be asked, in which order, and why; or why nobody can.
 
-    Returns a Plan with ``candidates``, or with ``failure``: not_found, bad_request, rejected, privacy_no_route or
-    no_candidate. Raises nothing for whatever a client may send.
+    Returns a Plan with ``candidates``, or with ``failure``: not_found, bad_request, rejected, privacy_no_route,
+    limit_reached or no_candidate. Raises nothing for whatever a client may send.
     """
     shortlist = routes.shortlists.get(question.model)
     if shortlist is None:
@@ -69,11 +69,14 @@ def decide_among(shortlist: Shortlist, question: Question, routes: Routes, readi
         if rule.reject is not None:
             return _refused(_rejection(rule), facts, routes, shortlist, sources, matched, dropped)
 
+    overrides = _overrides(matched)
     if options:
         options = drop_uncleared(options, facts, routes, dropped)
         options = _pass_gates(options, matched, question, dropped, explicit=shortlist.explicit)
+    if options and (routes.rules_on_cost or question.purse is not None):
+        options, failure = cost.drop_unaffordable(options, matched, question, overrides, dropped)
     if not options:
-        failure = _nothing_left(question, shortlist, dropped, facts, sources)
+        failure = failure or _nothing_left(question, shortlist, dropped, facts, sources)
         return _refused(failure, facts, routes, shortlist, sources, matched, dropped)
     fallback, continues = _fallback(matched, routes), False
     if routes.rules_on_overlap:
@@ -86,7 +89,7 @@ def decide_among(shortlist: Shortlist, question: Question, routes: Routes, readi
         label=facts.label,
         label_rank=facts.label_rank,
         label_sources=sources,
-        overrides=_overrides(matched),
+        overrides=overrides,
         rules=tuple([rule.name for rule in matched]),
         seed=question.seed,
         continues=continues,

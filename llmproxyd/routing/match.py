@@ -56,6 +56,7 @@ _FACTS: Mapping[str, _Getter] = {
     "priority": attrgetter("question.priority"),
     "temperature": attrgetter("question.temperature"),
     "n": attrgetter("question.n"),
+    "budget_left": attrgetter("question.budget_left"),
     "tokens_in": attrgetter("question.prompt.tokens_in"),
     "prompt": attrgetter("question.prompt.text"),
     "has": attrgetter("question.prompt.has"),

@@ -8,6 +8,7 @@ from enum import StrEnum
 from math import inf
 from typing import Protocol, TypeAlias
 
+from llmproxyd.values.budget import Bound, Objection
 from llmproxyd.values.failure import Failure
 from llmproxyd.values.request import NO_OVERRIDES, Capability, Operation, Overrides, Priority
 from llmproxyd.values.snapshot import Deployment, FallbackPolicy, Stage, Target
@@ -47,13 +48,26 @@ class KnownPrompt:
     conversation: bytes = b""
 
 
+class Purse(Protocol):
+    """What the budgets of a caller allow, at the moment of one decision."""
+
+    @property
+    def left(self) -> float | None:
+        """The share (0..1) left of the tightest budget that applies to the caller; None: none does."""
+        ...
+
+    def objection(self, deployment: Deployment, bound: Bound) -> Objection | None:
+        """Why a budget keeps this deployment from being asked, if the request comes to ``bound`` there."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """What decide is asked. Claims (project, user, task, label) are None where nobody made them;
     ``tenant`` is known by its key, None where no key is declared.
 
     ``headers`` have lower-case names. ``bytes_in`` is the size of the body. ``now_s`` is wall clock, Unix seconds.
-    ``turn`` numbers the questions of this process; ``seed`` makes jitter repeatable.
+    ``turn`` numbers the questions of this process; ``seed`` makes jitter repeatable. ``purse`` None: no budgets.
     """
 
     model: str
@@ -77,6 +91,12 @@ class Question:
     now_s: float = 0.0
     turn: int = 0
     seed: int = 0
+    purse: Purse | None = None
+
+    @property
+    def budget_left(self) -> float | None:
+        """As ``Purse.left``."""
+        return None if self.purse is None else self.purse.left
 
 
 class Breaker(StrEnum):

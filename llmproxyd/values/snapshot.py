@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeAlias
 
+from llmproxyd.values.budget import Budget
 from llmproxyd.values.cost import Price, PriceList
 from llmproxyd.values.failure import FailureKind
 from llmproxyd.values.request import Capability, Dialect, Operation, Overrides
@@ -106,6 +107,7 @@ class Tenant:
     keys: tuple[VirtualKey, ...] = ()
     limits: Limits = Limits()
     weight: float = 1.0
+    budget: Budget | None = None
     place: Place = NOWHERE
 
 
@@ -417,7 +419,7 @@ class Rule:
     ``prefer`` names deployments, models or providers, best first. ``within`` (a share, 0.1 = 10 %) bands the prices
     of ``rank_by: price``. ``label`` is a label's rank. ``fallback`` replaces the policy, ``hedge`` the policy's own;
     ``fallback_off``, ``hedge_off`` and ``continues`` False are final from the privacy stage. ``cache_off`` is final from
-    every stage. ``reject`` is the message for the client.
+    every stage. ``max_cost_nanos``: who is expected to cost more is dropped. ``reject`` is the message for the client.
     """
 
     name: str
@@ -436,6 +438,7 @@ class Rule:
     hedge: HedgePolicy | None = None
     hedge_off: bool = False
     continues: bool | None = None
+    max_cost_nanos: int | None = None
     reject: str | None = None
     place: Place = NOWHERE
     cache_off: bool = False
@@ -492,7 +495,7 @@ class Snapshot:
     ``hash``: over the canonical meaning of both files, what references resolved to (as fingerprints) and what was
     discovered: equal hashes mean that nothing changed. ``names``: every name a client may ask for that is known ahead.
     ``default_provider``: preferred where nothing else decides. ``watched``: files whose change may change this.
-    ``webhooks`` are not shown: their URLs often hold a token.
+    ``budgets``: all but those that stand with a tenant. ``webhooks`` are not shown: their URLs often hold a token.
     """
 
     hash: str
@@ -504,6 +507,7 @@ class Snapshot:
     fallback: FallbackPolicy = FallbackPolicy(on=DEFAULT_FALLBACK_ON)
     default_provider: str | None = None
     tenants: Mapping[str, Tenant] = field(default_factory=dict)
+    budgets: tuple[Budget, ...] = ()
     webhooks: tuple[str, ...] = field(default=(), repr=False)
     cache: CachePolicy = CachePolicy()
     watched: tuple[str, ...] = ()

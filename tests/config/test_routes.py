@@ -202,7 +202,7 @@ def test_a_policy_this_version_cannot_keep_is_refused(text: str, code: str, tmp_
         ("cost", "label: restricted", "label"),
         ("performance", "label: restricted", "label"),
         ("cost", "mask: [email]", "mask"),
-        ("cost", "max_cost: 1", "max_cost"),
+        ("cost", "escalate: smart", "escalate"),
     ],
 )
 def test_a_key_that_does_nothing_where_it_stands_is_an_error(

@@ -18,6 +18,7 @@ from llmproxyd.config.load import load
 from llmproxyd.config.presets import PRESETS
 from llmproxyd.config.schema import SchemaName, schema_bytes
 from llmproxyd.surfaces import SURFACE_NAMES
+from llmproxyd.values.budget import Budget, Per, Scope, Then
 from llmproxyd.values.failure import FALLBACK_KINDS
 from llmproxyd.values.request import Capability, Operation, Overrides, Priority
 from llmproxyd.values.snapshot import (
@@ -238,6 +239,9 @@ def test_the_shipped_files_fit_the_schemas_even_with_references_in_place_as_edit
         assert list(Draft202012Validator(SCHEMAS[name]).iter_errors(document.data)) == []
 
 
+_BUDGET_KEYS = set(Budget.__dataclass_fields__) - {"name", "scope", "only", "nanos"} | {"usd"}
+
+
 @pytest.mark.parametrize(
     ("where", "steps", "values"),
     [
@@ -254,6 +258,11 @@ def test_the_shipped_files_fit_the_schemas_even_with_references_in_place_as_edit
         ("routing", ("fallback", "properties", "degrade", "items", "enum"), set(Degrade)),
         ("routing", ("condition", "properties"), set(READERS)),
         ("routing", ("tenant", "properties"), set(Tenant.__dataclass_fields__) - {"name", "place"}),
+        ("routing", ("budget", "properties"), _BUDGET_KEYS | {"name", "scope"}),
+        ("routing", ("tenant_budget", "properties"), _BUDGET_KEYS),
+        ("routing", ("budget", "properties", "scope", "properties"), set(Scope) - {Scope.OVERALL}),
+        ("routing", ("budget_per", "enum"), set(Per)),
+        ("routing", ("budget_then", "enum"), set(Then)),
         ("routing", ("limits", "properties"), set(Limits.__dataclass_fields__)),
         ("providers", ("limits", "properties"), set(Limits.__dataclass_fields__)),
         (

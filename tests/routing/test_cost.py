@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import inf
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -8,10 +10,12 @@ from hypothesis import strategies as st
 
 from llmproxyd.routing.compile import compile_routes
 from llmproxyd.routing.cost import EXPECTED_OUTPUT_TOKENS, bands, expected_output_tokens, expected_usd
+from llmproxyd.values.budget import Bound, Objection
+from llmproxyd.values.failure import FailureKind
 from llmproxyd.values.plan import KnownPrompt, Question
-from llmproxyd.values.request import Operation
-from llmproxyd.values.snapshot import Deployment, RankBy, Zone
-from tests.routing.build import ask, cost, deployment, order, provider, snapshot, usd
+from llmproxyd.values.request import Operation, Overrides
+from llmproxyd.values.snapshot import Absent, Deployment, OneOf, Range, RankBy, Zone
+from tests.routing.build import ask, cost, deployment, order, provider, reasons, snapshot, usd
 
 
 def price_of(one: Deployment, question: Question) -> float | None:
@@ -120,3 +124,106 @@ class TestRankByPrice:
         assert order(ask(snapshot(self.CHEAP, near, rules=[banded, then])))[0] == "z/near"
         exact = cost(rank_by=RankBy.PRICE)
         assert order(ask(snapshot(self.CHEAP, near, rules=[exact, then])))[0] == "b/cheap"
+
+
+class Means:
+    """A purse with one budget of so many nano-dollars that is spent by a share."""
+
+    def __init__(self, left: float = 1.0, room_nanos: int = 0) -> None:
+        self.left = left
+        self.room_nanos = room_nanos
+
+    def objection(self, deployment: Deployment, bound: Bound) -> Objection | None:
+        if bound.nanos is None:
+            return Objection("its price is unknown", "price_unknown")
+        if bound.nanos > self.room_nanos:
+            return Objection(
+                "budget `b` has less left", "budget_exceeded", 60.0 if bound.nanos < 10**9 else 90.0
+            )
+        return None
+
+
+DEAR, CHEAP = deployment("a/dear", price=usd(10, 100)), deployment("b/cheap", price=usd(1, 10))
+UNKNOWN, HOME = deployment("c/unknown"), deployment("d/home", provider("d", Zone.LOCAL))
+EVERYBODY = (DEAR, CHEAP, UNKNOWN, HOME)
+KNOWN = KnownPrompt(tokens_in=1000)
+
+
+class TestMaxCost:
+    """1,000 tokens in and 500 out: 0.06 USD with the dear one, 0.006 with the cheap one."""
+
+    def test_drops_who_is_expected_to_cost_more_and_who_cannot_say(self) -> None:
+        plan = ask(snapshot(*EVERYBODY, rules=[cost(max_cost_nanos=10**7)]), prompt=KNOWN)
+        assert sorted(order(plan)) == ["b/cheap", "d/home"]
+        assert reasons(plan) == {
+            "a/dear": "a/dear: expected price 0.060000 USD, and rule `thrift` allows 0.01 USD",
+            "c/unknown": "c/unknown: its price is unknown, and rule `thrift` allows 0.01 USD",
+        }
+
+    def test_is_the_lowest_of_all_rules_that_match(self) -> None:
+        rules = [
+            cost("wide", max_cost_nanos=10**9),
+            cost("narrow", max_cost_nanos=1),
+            cost("others", max_cost_nanos=0, when=OneOf("user", ("bob",))),
+        ]
+        plan = ask(snapshot(CHEAP, HOME, rules=rules), prompt=KNOWN)
+        assert order(plan) == ["d/home"]
+        assert "`narrow`" in reasons(plan)["b/cheap"]
+
+    def test_counts_for_a_deployment_that_was_asked_for_by_name(self) -> None:
+        plan = ask(snapshot(DEAR, rules=[cost(max_cost_nanos=10**7)]), "a/dear", prompt=KNOWN)
+        assert plan.failure is not None
+        assert (plan.failure.kind, plan.failure.code) == (FailureKind.LIMIT_REACHED, "max_cost")
+        assert "`thrift`" in plan.failure.message
+        assert plan.failure.retry_after_s is None
+
+    def test_lets_through_what_costs_exactly_as_much(self) -> None:
+        assert order(ask(snapshot(CHEAP, rules=[cost(max_cost_nanos=6 * 10**6)]), prompt=KNOWN)) == [
+            "b/cheap"
+        ]
+
+    def test_is_no_matter_for_counting_tokens(self) -> None:
+        able = deployment("c/unknown", operations=frozenset({Operation.COUNT_TOKENS}))
+        plan = ask(
+            snapshot(able, rules=[cost(max_cost_nanos=0)]), operation=Operation.COUNT_TOKENS, prompt=KNOWN
+        )
+        assert order(plan) == ["c/unknown"]
+
+
+class TestBudgets:
+    FACTS: Mapping[str, Any] = {
+        "prompt": KNOWN,
+        "bytes_in": 936,
+        "max_output_tokens": 500,
+    }  # 936 + 64: 1,000 tokens
+
+    def test_leave_those_for_whom_the_most_it_may_cost_is_left(self) -> None:
+        plan = ask(snapshot(*EVERYBODY), purse=Means(room_nanos=6 * 10**6), **self.FACTS)
+        assert sorted(order(plan)) == ["b/cheap", "d/home"]
+        assert reasons(plan) == {
+            "a/dear": "a/dear: budget `b` has less left",
+            "c/unknown": "c/unknown: its price is unknown",
+        }
+
+    def test_with_nobody_left_refuse_with_the_earliest_time_to_come_back(self) -> None:
+        plan = ask(snapshot(DEAR, CHEAP, UNKNOWN), purse=Means(), **self.FACTS)
+        assert plan.failure is not None
+        assert (plan.failure.client_status, plan.failure.code) == (429, "budget_exceeded")
+        assert plan.failure.retry_after_s == 60.0
+        assert plan.candidates == ()
+
+    def test_go_by_the_output_that_a_rule_allows(self) -> None:
+        short = cost(set=Overrides(max_tokens=5))
+        plan = ask(snapshot(DEAR, rules=[short]), purse=Means(room_nanos=10_500_000), **self.FACTS)
+        assert order(plan) == ["a/dear"]
+
+    def test_say_in_rules_how_much_is_left(self) -> None:
+        rule = cost("short of money", when=Range("budget_left", lt=0.2), prefer=("b/cheap",))
+        for left, name in ((0.1, "b/cheap"), (0.2, "a/dear")):
+            plan = ask(snapshot(DEAR, CHEAP, rules=[rule]), purse=Means(left, 10**12), **self.FACTS)
+            assert order(plan)[0] == name
+
+    def test_that_nobody_has_make_the_condition_false(self) -> None:
+        low, none = Range("budget_left", lt=1.0), Absent("budget_left")
+        rules = [cost("low", when=low, reject="low"), cost("none", when=none, prefer=("b/cheap",))]
+        assert ask(snapshot(DEAR, CHEAP, rules=rules)).rules == ("none",)
