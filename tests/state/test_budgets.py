@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from llmproxyd.state import fund as fund_module
-from llmproxyd.state.budgets import EXCEEDED, MAX_RETRY_AFTER_S, PRICE_UNKNOWN, Budgets, Later, Reservation
+from llmproxyd.state.budgets import Budgets, Later, Reservation
 from llmproxyd.state.fund import KEPT_WINDOWS
+from llmproxyd.state.shortfall import EXCEEDED, MAX_RETRY_AFTER_S, PRICE_UNKNOWN
 from llmproxyd.values.budget import Bound, Budget, BudgetAlert, Per, Scope, Then, Who
 from llmproxyd.values.failure import Failure, FailureKind
 from llmproxyd.values.ledger import Total
