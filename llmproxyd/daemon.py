@@ -26,6 +26,7 @@ from llmproxyd.adapters import ADAPTERS
 from llmproxyd.config.load import Loaded, compile_files, find_config_dir, load
 from llmproxyd.config.report import format_text
 from llmproxyd.exchange.account import Account
+from llmproxyd.exchange.books import Books
 from llmproxyd.exchange.gate import Gates
 from llmproxyd.exchange.probe import Prober
 from llmproxyd.exchange.run import Means
@@ -33,6 +34,7 @@ from llmproxyd.exchange.upstream import Upstream
 from llmproxyd.exchange.webhooks import Webhooks
 from llmproxyd.exits import Exit
 from llmproxyd.in_force import InForce, ReloadVerdict
+from llmproxyd.ledger.ledger import Ledger
 from llmproxyd.reload import Reloader
 from llmproxyd.routing.compile import compile_routes
 from llmproxyd.routing.estimate import estimate_tokens
@@ -58,6 +60,7 @@ from llmproxyd.server.trial import ProviderTest
 from llmproxyd.server.views import Views
 from llmproxyd.server.web import Web
 from llmproxyd.settings import Settings, Tcp, check_listeners
+from llmproxyd.state.budgets import Budgets
 from llmproxyd.state.changes import HealthChange
 from llmproxyd.state.events import Events
 from llmproxyd.state.hedge_budget import HedgeBudget
@@ -68,6 +71,7 @@ from llmproxyd.state.retry_budget import RetryBudget
 from llmproxyd.state.window import Windows
 from llmproxyd.surfaces.facts import RequestPrompt
 from llmproxyd.values.contracts import Surface
+from llmproxyd.values.ledger import LedgerHealth, LedgerUnavailable
 from llmproxyd.values.request import Request
 from llmproxyd.values.snapshot import Snapshot
 from llmproxyd.watch import bind_mounted
@@ -148,6 +152,9 @@ class _Daemon:
             self._registry,
             sinks=(self._counters.exchange, self._exchange_log, self._notifier.exchange),
         )
+        self._budgets = Budgets(self._notifier.budget)
+        self._ledger: Ledger | None = None
+        self._books = Books(self._budgets, None, wall=time.time)
         means = Means(
             upstream=self._upstream,
             adapters=ADAPTERS,
@@ -156,6 +163,7 @@ class _Daemon:
             retries=RetryBudget(),
             hedges=HedgeBudget(),
             account=account,
+            books=self._books,
             clock=time.monotonic,
         )
         self._doorkeeper = Doorkeeper()
@@ -168,6 +176,7 @@ class _Daemon:
             doorkeeper=self._doorkeeper,
             overload=self._overload,
             windows=Windows(),
+            budgets=self._budgets,
             new_prompt=_new_prompt,
             wall=time.time,
         )
@@ -207,6 +216,8 @@ class _Daemon:
             return self._refuse_to_start(verdict)
         # Whoever is not on this machine has to show a key, so there must be one: known only now.
         check_listeners(self._settings.listen, keys_declared=bool(self._in_force.current.snapshot.tenants))
+        if not await self._open_ledger():
+            return Exit.UNAVAILABLE
         listeners: list[Listener] = []
         try:
             self._open_listeners(listeners)
@@ -215,6 +226,7 @@ class _Daemon:
             for listener in listeners:
                 listener.socket.close()
                 remove(listener)
+            await self._close_ledger()
             return Exit.UNAVAILABLE
         try:
             await self._serve(listeners)
@@ -222,7 +234,42 @@ class _Daemon:
             for listener in listeners:
                 remove(listener)
             await self._upstream.close()
+            await self._close_ledger()
         return Exit.ERRORS if self._broken else Exit.OK
+
+    async def _open_ledger(self) -> bool:
+        """What was spent is known before the first request comes. False: it cannot be kept; said on stderr."""
+        loop = asyncio.get_running_loop()
+
+        def alarm(health: LedgerHealth) -> None:
+            loop.call_soon_threadsafe(self._notifier.ledger, health)
+
+        try:
+            self._ledger = await asyncio.to_thread(
+                Ledger.open,
+                self._settings.state_dir,
+                wall=time.time,
+                alarm=alarm,
+            )
+        except (LedgerUnavailable, OSError) as error:
+            sys.stderr.write(
+                f"llmproxyd: the ledger in {self._settings.state_dir} cannot be opened: {error}\n"
+            )
+            return False
+        self._books.ledger = self._ledger
+        self._adopt_money(self._in_force.current.snapshot)
+        return True
+
+    def _adopt_money(self, snapshot: Snapshot) -> None:
+        """Budgets begin with what the ledger has; nothing is sent before."""
+        self._budgets.reconcile(snapshot)
+        if self._ledger is not None:
+            self._ledger.describe(snapshot.providers.values())
+            self._budgets.restore(self._ledger.totals, time.time())
+
+    async def _close_ledger(self) -> None:
+        if self._ledger is not None:
+            await self._ledger.close()
 
     def _load(self, config_dir: Path, **how: Any) -> Loaded:
         loaded = load(config_dir, **how)
@@ -330,6 +377,8 @@ class _Daemon:
             self._upstream.reconcile(snapshot)
             self._gates.reconcile(snapshot)
             self._webhooks.reconcile(snapshot.webhooks)
+            if self._ledger is not None:
+                self._adopt_money(snapshot)
             self._counters.retain(snapshot)
             self._prober.wake()
 

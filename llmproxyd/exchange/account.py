@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from llmproxyd.state.registry import Outcome, Registry
-from llmproxyd.values.cost import Usage, cost_of
+from llmproxyd.values.cost import Usage
 from llmproxyd.values.failure import Failure
 from llmproxyd.values.request import Request
 from llmproxyd.values.snapshot import Deployment
@@ -43,7 +43,7 @@ class AttemptRecord:
 @dataclass(slots=True)
 class ExchangeRecord:
     """One exchange. Seconds are differences; ``overhead_s`` is the time up to the commit that was ours, not the
-    provider's. ``cost_nanos`` None: unknown. ``tenant`` empty: nobody in particular. ``disputed``: why the usage told is
+    provider's. ``cost_nanos`` None: unknown. ``tenant`` and ``key_id`` empty: nobody in particular. ``disputed``: why the usage told is
     not believed. ``waited_s``: in lines for providers, all attempts together. ``continued``: how often another
     deployment took up a stream that had broken off."""
 
@@ -65,23 +65,19 @@ class ExchangeRecord:
     bytes_out: int = 0
     claims: tuple[tuple[str, str], ...] = ()
     tenant: str = ""
+    key_id: str = ""
     disputed: str | None = None
     waited_s: float = 0.0
     continued: int = 0
+
+    def claim(self, name: str) -> str:
+        """What the caller said of itself under ``project``, ``user`` or ``task``; empty if nothing."""
+        return next((value for known, value in self.claims if known == name), "") if self.claims else ""
 
     @property
     def sent(self) -> int:
         """How many attempts, of those that are over, really went out."""
         return sum(attempt.sent for attempt in self.attempts)
-
-
-def price(deployment: Deployment, usage: Usage | None) -> int | None:
-    """Nano-dollars for ``usage``: what the provider itself charged, else our price; None where either is unknown."""
-    if usage is None or not deployment.provider.cost_tracking:
-        return None
-    if usage.cost_nanos is not None:
-        return usage.cost_nanos
-    return None if deployment.price is None else cost_of(usage, deployment.price)
 
 
 class Account:

@@ -11,7 +11,6 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from math import inf
 
-from llmproxyd.exchange.account import price
 from llmproxyd.exchange.alarm import Alarm
 from llmproxyd.exchange.lane import Lane
 from llmproxyd.exchange.upstream import (
@@ -25,9 +24,14 @@ from llmproxyd.values.answer import Finish
 from llmproxyd.values.contracts import Adapter, Call, Progress
 from llmproxyd.values.cost import Usage
 from llmproxyd.values.failure import Failure, FailureKind
+from llmproxyd.values.request import Dialect, Operation
 from llmproxyd.values.snapshot import Deployment
 
 _DRAIN_S = 0.25
+_BYTES_PER_TOKEN = 4
+_FRAMES_WITHOUT_TEXT = 1
+"""The first one names a role, or begins a block."""
+_FRAME_ENDS = {Dialect.OLLAMA_CHAT: b"\n"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +60,10 @@ class RunningAttempt:
         lane: Lane,
         call: Call,
         clock: Callable[[], float],
+        operation: Operation = Operation.CHAT,
     ) -> None:
         self.deployment = deployment
+        self.operation = operation
         self.lane = lane
         self.call = call
         self._adapter = adapter
@@ -70,8 +76,10 @@ class RunningAttempt:
         self.longest_gap_s: float | None = None
         self._stall_s = deployment.provider.timeouts.stall_s
         self.usage: Usage | None = None
-        self._priced: Usage | None = None
-        self._cost_nanos: int | None = None
+        self.bytes_read = 0
+        self._frames = 0
+        self._least_bytes: int | None = None
+        self._frame_end = _FRAME_ENDS.get(adapter.dialect, b"\n\n")
         self.finish: Finish | None = None
 
     # --- up to the commit -----------------------------------------------------------------------------------
@@ -116,6 +124,7 @@ class RunningAttempt:
     async def _until_content(self, reply: Reply) -> None:
         while True:
             data = await reply.read()
+            self._count(data)
             progress = self.lane.feed(data) if data else self.lane.close()
             self._take(progress)
             if not data or progress.done:
@@ -131,6 +140,7 @@ class RunningAttempt:
         self.first += progress.out
 
     def _take_whole(self, body: bytes) -> None:
+        self.bytes_read = len(body)
         whole = self.lane.whole(body)
         if whole.failure is not None:
             raise AttemptFailed(whole.failure)
@@ -152,6 +162,7 @@ class RunningAttempt:
                 while not self.complete:
                     alarm.set(min(content_s + stall_s, end_s))
                     data = await reply.read()
+                    self._count(data)
                     progress = self.lane.feed(data) if data else self.lane.close()
                     # The timer guards against a silent provider, not a slow client: it rests while we write.
                     alarm.set(None)
@@ -175,12 +186,20 @@ class RunningAttempt:
         if self.longest_gap_s is None or gap_s > self.longest_gap_s:
             self.longest_gap_s = gap_s
 
-    @property
-    def cost_nanos(self) -> int | None:
-        """What the usage told so far costs; None while it is unknown. Reckoned once for each usage."""
-        if self._priced is not self.usage:
-            self._priced, self._cost_nanos = self.usage, price(self.deployment, self.usage)
-        return self._cost_nanos
+    def estimate_output(self) -> int:
+        """About how many tokens were generated, where the provider does not say: a token for each frame of a stream, or
+        one for each four bytes beyond what every frame has around its text, whichever is more."""
+        if not self.call.stream:
+            return -(-self.bytes_read // _BYTES_PER_TOKEN)
+        text_bytes = self.bytes_read - self._frames * (self._least_bytes or 0)
+        return max(self._frames - _FRAMES_WITHOUT_TEXT, text_bytes // _BYTES_PER_TOKEN, 0)
+
+    def _count(self, data: bytes) -> None:
+        self.bytes_read += len(data)
+        frames = data.count(self._frame_end)
+        self._frames += frames
+        if frames and (self._least_bytes is None or len(data) < self._least_bytes * frames):
+            self._least_bytes = len(data) // frames
 
     async def drain(self) -> None:
         """After the dialect's own end: read what little may follow, so that the connection can serve again."""

@@ -25,6 +25,10 @@ _SHARES = (
     "reasoning_tokens",
     "input_audio_tokens",
     "output_audio_tokens",
+    "input_image_tokens",
+    "output_image_tokens",
+    "cached_audio_tokens",
+    "web_searches",
 )
 
 
@@ -143,6 +147,10 @@ def _consistent(usage: Usage) -> Usage:
         reasoning_tokens=_within(usage.reasoning_tokens, left_out),
         input_audio_tokens=_within(usage.input_audio_tokens, left_in),
         output_audio_tokens=_within(usage.output_audio_tokens, left_out),
+        input_image_tokens=_within(usage.input_image_tokens, left_in),
+        output_image_tokens=_within(usage.output_image_tokens, left_out),
+        cached_audio_tokens=_within(usage.cached_audio_tokens, read),
+        web_searches=max(0, usage.web_searches),
         billed=None if billed is not None and min(billed) < 0 else billed,
         cost_nanos=None if cost_nanos is not None and cost_nanos < 0 else cost_nanos,
     )

@@ -31,6 +31,11 @@ class Gates:
         # Limits by the snapshot in force, None where a provider has none; empty until the first one is known.
         self._in_force: dict[str, Limits | None] = {}
 
+    @property
+    def in_use(self) -> bool:
+        """Some provider has limits, and somebody is under way or waits there."""
+        return any(not line.is_idle for line in self._lines.values())
+
     def try_enter(self, provider: Provider, toll: Toll) -> Pass | None:
         """A pass if there is room now; None: there is none, or somebody of an equal or higher class waits already."""
         line = self._line(provider)

@@ -11,20 +11,25 @@ import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from math import inf
+from typing import Protocol
 
 from llmproxyd.exchange.account import Account, AttemptRecord, ExchangeRecord
 from llmproxyd.exchange.attempt import Patience, RunningAttempt
+from llmproxyd.exchange.books import Booking, Books, Counted
 from llmproxyd.exchange.continuation import ContinuableLane, Seam, may_continue, wants_continuation
 from llmproxyd.exchange.gate import Gates, Pass, Saturated, Toll
 from llmproxyd.exchange.lane import Lane, Voice, choose_dialect, choose_lane
 from llmproxyd.exchange.upstream import AttemptFailed, Upstream
 from llmproxyd.logs import get_logger
 from llmproxyd.routing.fallback import LINE_CODE, anybody_left, next_step
+from llmproxyd.state.budgets import Later
 from llmproxyd.state.hedge_budget import HedgeBudget
 from llmproxyd.state.registry import Outcome, Registry, Timers
 from llmproxyd.state.retry_budget import RetryBudget
+from llmproxyd.values.budget import Bound
 from llmproxyd.values.contracts import Adapter, BadRequest
 from llmproxyd.values.failure import ExchangeFailed, Failure, FailureKind
+from llmproxyd.values.ledger import Outcome as Ending
 from llmproxyd.values.plan import Allowance, Attempt, Candidate, GiveUp, Plan, Start, Wait
 from llmproxyd.values.request import Dialect
 from llmproxyd.values.snapshot import Deployment
@@ -45,20 +50,43 @@ class Means:
     retries: RetryBudget
     hedges: HedgeBudget
     account: Account
+    books: Books
     clock: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+
+class Asker(Protocol):
+    """What an exchange may want to know of its request, beyond what it carries."""
+
+    def toll(self, deployment: Deployment) -> Toll:
+        """What a call asks of its provider's limits."""
+        ...
+
+    def bound(self, deployment: Deployment, wall_s: float) -> Bound:
+        """The most a call can come to at the prices of ``wall_s``, Unix seconds."""
+        ...
+
+    def further(self, plan: Plan, failure: Failure) -> tuple[Candidate, ...]:
+        """Who else could answer after all of ``plan`` have failed."""
+        ...
+
+    def tokens_in(self) -> int:
+        """Our own count of the prompt."""
+        ...
 
 
 @dataclass(slots=True)
 class _Try:
     """An attempt under way. ``place``: its entry in the list that ``next_step`` reads. ``room``: its place at the
-    provider, given back when it is settled. ``waited_s``: in line for it."""
+    provider, ``booking``: its entry in the books; both are settled with it. ``waited_s``: in line for its provider."""
 
     place: int
     running: RunningAttempt
     room: Pass
+    booking: Booking
     hedge: bool
     waited_s: float
+    counted: Counted | None = None
 
     @property
     def deployment(self) -> Deployment:
@@ -68,8 +96,7 @@ class _Try:
 class Exchange:
     """``commit`` once, then ``rest`` (a stream's remaining pieces), and ``close`` whatever happened.
 
-    ``toll``: what the request asks of a provider's limits, for a provider that has some. ``extend``: further candidates
-    after the plan's own have all failed, asked at most once.
+    ``asker`` is asked for further candidates once at most, after the plan's own have all failed.
     """
 
     def __init__(
@@ -80,8 +107,7 @@ class Exchange:
         plan: Plan,
         record: ExchangeRecord,
         admitted_s: float,
-        toll: Callable[[Deployment], Toll],
-        extend: Callable[[Plan, Failure], tuple[Candidate, ...]] | None = None,
+        asker: Asker,
     ) -> None:
         self._means = means
         self._clock = means.clock
@@ -89,8 +115,9 @@ class Exchange:
         self._plan = plan
         self._record = record
         self._admitted_s = admitted_s
-        self._toll = toll
-        self._extend = extend
+        self._asker = asker
+        self._extended = False
+        self._hedged = False
         self._attempts: list[Attempt] = []
         self._open: list[_Try] = []
         self._tasks: set[asyncio.Task[_Try | None]] = set()
@@ -115,14 +142,14 @@ class Exchange:
 
     async def _seek(self) -> _Try:
         """Whoever may be committed first. Raises ExchangeFailed when nobody is left to be asked."""
+        won: _Try | None = None
         try:
-            while True:
+            while won is None:
                 won = await self._follow(self._next_step())
-                if won is not None:
-                    return won
         finally:
             if self._tasks:
-                await self._cancel_losers()
+                await self._cancel_losers(lost=won is not None)
+        return won
 
     def _next_step(self) -> Start | Wait | GiveUp:
         now_s = self._clock()
@@ -133,7 +160,7 @@ class Exchange:
             return await self._start(step)
         if isinstance(step, Wait):
             return await self._wait(step)
-        if not self._extended(step.failure):
+        if not self._extend(step.failure):
             raise ExchangeFailed(step.failure)
         return None
 
@@ -154,12 +181,12 @@ class Exchange:
             Allowance(extra_s) if after_s is None else Allowance(extra_s, first.running.started_s + after_s)
         )
 
-    def _extended(self, failure: Failure) -> bool:
+    def _extend(self, failure: Failure) -> bool:
         """Whether somebody else was found after all have failed."""
-        if self._extend is None:
+        if self._extended:
             return False
-        extend, self._extend = self._extend, None
-        more = extend(self._plan, failure)
+        self._extended = True
+        more = self._asker.further(self._plan, failure)
         self._plan = replace(self._plan, candidates=(*self._plan.candidates, *more))
         return bool(more)
 
@@ -178,6 +205,7 @@ class Exchange:
         self._tasks -= done
         finished = [tried for task in done if (tried := task.result()) is not None]
         for late in finished[1:]:
+            self._hedged = True
             self._lose(late)
         return finished[0] if finished else None
 
@@ -191,7 +219,9 @@ class Exchange:
         await asyncio.sleep(0)  # so that it is under way when the next step is asked for
         return None
 
-    async def _cancel_losers(self) -> None:
+    async def _cancel_losers(self, *, lost: bool) -> None:
+        """``lost``: somebody was quicker; else the client left."""
+        self._hedged = lost
         tasks, self._tasks = self._tasks, set()
         for task in tasks:
             task.cancel()
@@ -216,15 +246,15 @@ class Exchange:
         except BadRequest as bad:
             self._unsent(place, replace(bad.failure, kind=FailureKind.UNSUPPORTED))
             return None
-        room = self._means.gates.try_enter(candidate.provider, self._toll(candidate))
+        room = self._means.gates.try_enter(candidate.provider, self._asker.toll(candidate))
         if room is not None:
-            return await self._begin(_Try(place, running, room, step.hedge, 0.0))
+            return await self._book(place, step, running, room, 0.0)
         return await self._queue(place, step, running)
 
     async def _queue(self, place: int, step: Start, running: RunningAttempt) -> _Try | None:
         """The provider is full: wait in line if ``next_step`` found that best, else let it look further."""
         provider, gates = running.deployment.provider, self._means.gates
-        toll, joined_s = self._toll(running.deployment), self._clock()
+        toll, joined_s = self._asker.toll(running.deployment), self._clock()
         if not step.queue:
             wait_s = gates.expected_wait_s(provider, toll)
             self._unsent(place, Failure(FailureKind.SATURATED, _FULL, code=LINE_CODE, retry_after_s=wait_s))
@@ -243,7 +273,41 @@ class Exchange:
             room.give_back(self._clock())
             self._unsent(place, refused)
             return None
-        return await self._begin(_Try(place, running, room, step.hedge, waited_s))
+        return await self._book(place, step, running, room, waited_s)
+
+    async def _book(
+        self, place: int, step: Start, running: RunningAttempt, room: Pass, waited_s: float
+    ) -> _Try | None:
+        """Room in the budgets and an entry in the ledger, or nothing is sent."""
+        try:
+            booking = await self._open_books(place, step, running.deployment)
+        except BaseException:
+            room.give_back(self._clock())
+            raise
+        if isinstance(booking, Booking):
+            return await self._begin(_Try(place, running, room, booking, step.hedge, waited_s))
+        room.give_back(self._clock())
+        self._unsent(place, booking)
+        # Whoever answers, the caller's own budget is spent.
+        if booking.kind is FailureKind.LIMIT_REACHED:
+            raise ExchangeFailed(booking)
+        return None
+
+    async def _open_books(self, place: int, step: Start, deployment: Deployment) -> Booking | Failure:
+        while True:
+            opened = self._means.books.open(
+                self._record,
+                deployment,
+                self._asker.bound,
+                number=place,
+                hedge=step.hedge,
+                patience_s=max(0.0, self._deadline_s - self._clock()),
+            )
+            if not isinstance(opened, Later):
+                return opened
+            if opened.wait_s > self._deadline_s - self._clock():
+                return opened.failure
+            await self._means.sleep(opened.wait_s)
 
     def _prepare(self, deployment: Deployment) -> RunningAttempt:
         """Format the call. Raises BadRequest when the candidate's dialect cannot carry the request."""
@@ -262,7 +326,14 @@ class Exchange:
             raise BadRequest(f"this version does not speak {dialect.value}")
         lane = self._choose_lane(adapter, deployment)
         call = lane.format_call(deployment, self._plan.overrides)
-        return RunningAttempt(deployment=deployment, adapter=adapter, lane=lane, call=call, clock=self._clock)
+        return RunningAttempt(
+            deployment=deployment,
+            adapter=adapter,
+            lane=lane,
+            call=call,
+            clock=self._clock,
+            operation=self._voice.request.operation,
+        )
 
     def _choose_lane(self, adapter: Adapter, deployment: Deployment) -> Lane:
         if self._seam is not None:
@@ -334,21 +405,21 @@ class Exchange:
         self._attempts[tried.place] = replace(
             attempt, ended_s=now_s, failure=failure, another_key=another_key
         )
-        self._settle(tried, failure, now_s)
+        self._settle(tried, "cut" if tried is self._winner else "failed", now_s, failure)
 
     def _lose(self, tried: _Try) -> None:
         """Another attempt was quicker, or the client left."""
         now_s, attempt = self._clock(), self._attempts[tried.place]
         self._attempts[tried.place] = replace(attempt, ended_s=now_s, failure=_LOST)
-        self._settle(tried, None, now_s, cancelled=True)
+        self._settle(tried, "lost" if self._hedged else "cancelled", now_s)
         tried.running.close()
 
-    def _settle(self, tried: _Try, failure: Failure | None, now_s: float, *, cancelled: bool = False) -> None:
+    def _settle(self, tried: _Try, ending: Ending, now_s: float, failure: Failure | None = None) -> None:
         """Once for each attempt that was begun."""
         self._open.remove(tried)
         running, request = tried.running, self._voice.request
         took_s = now_s - running.started_s
-        ok = failure is None and not cancelled
+        ok = ending == "ok"
         first_s = None if running.first_content_s is None else running.first_content_s - running.started_s
         outcome = Outcome(
             ok=ok,
@@ -361,7 +432,11 @@ class Exchange:
             longest_gap_s=running.longest_gap_s if ok else None,
         )
         self._means.account.settle(running.deployment, outcome, now_s)
-        usage = running.usage
+        counted = self._count(tried, failure)
+        self._means.books.settle(tried.booking, running, counted, ending, failure, took_s)
+        if self._plan.fallback.hedge is not None:
+            self._means.hedges.paid(now_s, counted.cost_nanos or 0, hedge=tried.hedge)
+        usage = counted.usage
         tried.room.leave(None if usage is None else usage.input_tokens + usage.output_tokens, now_s)
         self._record.attempts.append(
             AttemptRecord(
@@ -396,7 +471,7 @@ class Exchange:
         if not self._plan.continues or not may_continue(lane):
             self._finish(failure)
             raise ExchangeFailed(failure)
-        self._remember(broken)
+        self._remember(broken, failure)
         self._failed(broken, failure)
         broken.running.close()
         self._seam = Seam(self._voice, lane)
@@ -421,8 +496,8 @@ class Exchange:
         winner, self._winner = self._winner, None
         for tried in list(self._open):
             if tried is winner:
-                self._remember(tried)
-            self._settle(tried, None, self._clock(), cancelled=True)
+                self._remember(tried, None)
+            self._settle(tried, "cancelled", self._clock())
             tried.running.close()
         if winner is None:
             return
@@ -434,14 +509,26 @@ class Exchange:
     def _finish(self, failure: Failure | None) -> None:
         winner = self._winner
         assert winner is not None
-        self._remember(winner)
-        self._settle(winner, failure, self._clock())
+        self._remember(winner, failure)
+        self._settle(winner, "ok" if failure is None else "cut", self._clock(), failure)
 
-    def _remember(self, tried: _Try) -> None:
+    def _count(self, tried: _Try, failure: Failure | None) -> Counted:
+        """What the attempt came to; once it is complete, that stands."""
+        if tried.counted is None or not tried.running.complete:
+            tried.counted = self._means.books.count(tried.running, failure, self._asker.tokens_in)
+        return tried.counted
+
+    @property
+    def cost_nanos(self) -> int | None:
+        """What the committed answer has cost so far; None: unknown."""
+        assert self._winner is not None, "commit() has not returned"
+        return self._count(self._winner, None).cost_nanos
+
+    def _remember(self, tried: _Try, failure: Failure | None) -> None:
         """What the answer used and cost, for the record of the whole exchange."""
-        running = tried.running
-        self._record.usage = running.usage
-        self._record.cost_nanos = running.cost_nanos
+        counted, record = self._count(tried, failure), self._record
+        record.usage, record.cost_nanos = counted.usage, counted.cost_nanos
+        record.disputed = counted.disputed
 
 
 _LOST = Failure(FailureKind.TIMEOUT, "another attempt was quicker", code="lost")

@@ -67,9 +67,9 @@ def commit_headers(record: ExchangeRecord, running: RunningAttempt, waited_s: fl
     return headers
 
 
-def add_cost(headers: dict[str, str], running: RunningAttempt) -> None:
+def add_cost(headers: dict[str, str], exchange: Exchange) -> None:
     """What a whole answer cost, where that is known."""
-    cost_nanos = running.cost_nanos
+    cost_nanos = exchange.cost_nanos
     if cost_nanos is not None:
         headers["x-llmproxyd-cost-usd"] = format_usd(cost_nanos)
 
@@ -102,7 +102,7 @@ class Answer:
     async def whole(self) -> Written:
         running = await self._exchange.commit()
         headers = self._headers(running)
-        add_cost(headers, running)
+        add_cost(headers, self._exchange)
         if self.heard is not None:
             self.heard(running.first)
         response = await send(self._http, 200, running.first, headers)

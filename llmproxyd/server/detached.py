@@ -115,7 +115,7 @@ class Detached:
         if request.stream:
             failure = await self._rest(running, exchange, pieces, hear)
         else:
-            add_cost(headers, running)
+            add_cost(headers, exchange)
         body = b"".join(pieces)
         record.status, record.bytes_out, record.failure = 200, len(body), failure
         record.ending = Ending.SERVED if failure is None else Ending.CUT

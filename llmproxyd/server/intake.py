@@ -6,7 +6,7 @@ a store. The generation in force is taken once, when a request is admitted, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from llmproxyd.exchange.account import Ending, ExchangeRecord
@@ -15,19 +15,22 @@ from llmproxyd.exchange.lane import Voice
 from llmproxyd.exchange.run import Exchange, Means
 from llmproxyd.in_force import Generation, InForce
 from llmproxyd.routing.across import further
+from llmproxyd.routing.bound import Extent, at_most, extent_of
 from llmproxyd.routing.decide import decide
 from llmproxyd.server.answer import failure_headers, known_headers
-from llmproxyd.server.auth import Doorkeeper
+from llmproxyd.server.auth import ANYBODY, Caller, Doorkeeper
 from llmproxyd.server.ids import new_request_id
 from llmproxyd.server.overload import Overload
 from llmproxyd.server.poison import Quarantine
 from llmproxyd.server.question import build_question, claims_of, read_deadline_s, read_priority
 from llmproxyd.server.responses import LOCAL_OWNER, ResponseKeeper
+from llmproxyd.state.budgets import Budgets
 from llmproxyd.state.window import Taken, Windows
 from llmproxyd.values.answer import TokenCount
+from llmproxyd.values.budget import Bound, Who
 from llmproxyd.values.contracts import BadRequest, Headers, Surface
 from llmproxyd.values.failure import ExchangeFailed, Failure, FailureKind
-from llmproxyd.values.plan import Candidate, Plan, Prompt, Question
+from llmproxyd.values.plan import IDLE, Candidate, Plan, Prompt, Question, Readings
 from llmproxyd.values.request import Operation, Request
 from llmproxyd.values.snapshot import Deployment, Privacy, Tenant
 from llmproxyd.values.stored import StoredResponse
@@ -48,10 +51,11 @@ class Visit:
     admitted_s: float
     owner: str = LOCAL_OWNER
     tenant: Tenant | None = None
+    caller: Caller = ANYBODY
     body: bytes = b""
     question: Question | None = None
     counted: bool = False
-    taken: Taken | None = None
+    taken: tuple[Taken, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,7 @@ class Intake:
         doorkeeper: Doorkeeper,
         overload: Overload,
         windows: Windows,
+        budgets: Budgets,
         new_prompt: Callable[[Request, Surface], Prompt],
         wall: Callable[[], float],
     ) -> None:
@@ -84,6 +89,7 @@ class Intake:
         self._doorkeeper = doorkeeper
         self._overload = overload
         self._windows = windows
+        self._budgets = budgets
         self._quarantine = Quarantine()
         self._new_prompt = new_prompt
         self.clock = means.clock
@@ -108,8 +114,9 @@ class Intake:
         if isinstance(caller, Failure):
             raise ExchangeFailed(caller)
         if caller.tenant is not None:
-            visit.tenant = caller.tenant
+            visit.tenant, visit.caller = caller.tenant, caller
             visit.owner = visit.record.tenant = caller.tenant.name
+            visit.record.key_id = caller.key_id
         try:
             refused = self._overload.refusal(read_priority(visit.headers), visit.admitted_s)
         except BadRequest as bad:
@@ -124,9 +131,10 @@ class Intake:
         now_s, record = self.clock(), visit.record
         if visit.counted:
             self._overload.ended()
-        if visit.taken is not None:
-            usage = record.usage
-            visit.taken.leave(None if usage is None else usage.input_tokens + usage.output_tokens, now_s)
+        if visit.taken:
+            used = None if record.usage is None else record.usage.input_tokens + record.usage.output_tokens
+            for taken in visit.taken:
+                taken.leave(used, now_s)
         record.total_s = now_s - visit.admitted_s
         self._means.account.close(record)
 
@@ -180,6 +188,8 @@ class Intake:
         registry = self._means.registry
         now_s = visit.admitted_s
         readings = registry.readings(target.deployments if target else (), now_s)
+        if target is not None and self._means.gates.in_use:
+            readings = self._with_waits(readings, target.deployments, visit)
         if not readings.all_well and self._means.retries.extra_from_s(now_s) > now_s:
             readings = replace(readings, short_of_attempts=True)
         try:
@@ -192,6 +202,9 @@ class Intake:
                 tenant=visit.tenant.name if visit.tenant else None,
             )
             record.claims = claims_of(question)
+            if self._budgets.active:
+                who = Who(record.tenant, question.project, question.user, record.key_id)
+                question = replace(question, purse=self._budgets.purse(who, question.now_s))
             if inherited is not None:
                 question = replace(
                     question, label=_higher(question.label, inherited, routes.snapshot.privacy)
@@ -208,15 +221,28 @@ class Intake:
             plan = replace(plan, fallback=replace(plan.fallback, deadline_s=deadline_s))
         return plan
 
+    def _with_waits(self, readings: Readings, deployments: Iterable[Deployment], visit: Visit) -> Readings:
+        """The same, with how long a call would wait in line for its provider's limits."""
+        toll = Toll(0, read_priority(visit.headers), visit.owner)
+        gauges = dict(readings.gauges)
+        for deployment in deployments:
+            wait_s = self._means.gates.expected_wait_s(deployment.provider, toll)
+            if wait_s:
+                gauges[deployment.key] = replace(gauges.get(deployment.key, IDLE), wait_s=wait_s)
+        return replace(readings, gauges=gauges, all_well=False) if gauges != readings.gauges else readings
+
     def _take(self, visit: Visit, tenant: Tenant, question: Question) -> None:
-        """The tenant's own limits. Raises ExchangeFailed (`limit_reached`)."""
-        if not tenant.limits:
-            return
-        tokens = question.prompt.tokens_in if tenant.limits.tokens_per_minute else 0
-        taken = self._windows.take(tenant.name, tenant.limits, tokens, self.clock())
-        if isinstance(taken, Failure):
-            raise ExchangeFailed(taken)
-        visit.taken = taken
+        """Of the tenant's own limits, and its key's. Raises ExchangeFailed (`limit_reached`)."""
+        now_s = self.clock()
+        of_key = f"{tenant.name}/{visit.record.key_id}"
+        for owner, limits in ((tenant.name, tenant.limits), (of_key, visit.caller.key_limits)):
+            if not limits:
+                continue
+            tokens = question.prompt.tokens_in if limits.tokens_per_minute else 0
+            taken = self._windows.take(owner, limits, tokens, now_s)
+            if isinstance(taken, Failure):
+                raise ExchangeFailed(taken)
+            visit.taken = (*visit.taken, taken)
 
     def open(self, visit: Visit, request: Request, plan: Plan) -> tuple[Voice, Exchange]:
         """An exchange that has not begun. Whoever gets it closes it."""
@@ -227,12 +253,11 @@ class Intake:
             plan=plan,
             record=visit.record,
             admitted_s=visit.admitted_s,
-            toll=lambda deployment: _toll(visit, deployment),
-            extend=lambda tried, failure: self._further(visit, tried, failure),
+            asker=_Asker(self, visit, plan),
         )
         return voice, exchange
 
-    def _further(self, visit: Visit, plan: Plan, failure: Failure) -> tuple[Candidate, ...]:
+    def further(self, visit: Visit, plan: Plan, failure: Failure) -> tuple[Candidate, ...]:
         """Who else could answer after everybody in ``plan`` has failed."""
         assert visit.question is not None, "there is a plan"
         routes = visit.generation.routes
@@ -262,14 +287,42 @@ class Intake:
         )
 
 
-def _toll(visit: Visit, deployment: Deployment) -> Toll:
-    """What a call asks of its provider's limits. Tokens are counted only where somebody bounds them."""
-    question, tenant = visit.question, visit.tenant
-    assert question is not None, "there is a plan"
-    tokens = 0
-    if deployment.provider.limits.tokens_per_minute is not None:
-        tokens = question.prompt.tokens_in + (question.max_output_tokens or 0)
-    return Toll(tokens, question.priority, visit.owner, tenant.weight if tenant else 1.0)
+class _Asker:
+    """Answers an exchange's questions about its request; each costs nothing until it is asked."""
+
+    __slots__ = ("_extent", "_intake", "_plan", "_visit")
+
+    def __init__(self, intake: Intake, visit: Visit, plan: Plan) -> None:
+        self._intake = intake
+        self._visit = visit
+        self._plan = plan
+        self._extent: Extent | None = None
+
+    @property
+    def _question(self) -> Question:
+        assert self._visit.question is not None, "there is a plan"
+        return self._visit.question
+
+    def toll(self, deployment: Deployment) -> Toll:
+        """Tokens are counted only where somebody bounds them."""
+        question, tenant = self._question, self._visit.tenant
+        tokens = 0
+        if deployment.provider.limits.tokens_per_minute is not None:
+            tokens = question.prompt.tokens_in + (question.max_output_tokens or 0)
+        return Toll(tokens, question.priority, self._visit.owner, tenant.weight if tenant else 1.0)
+
+    def bound(self, deployment: Deployment, wall_s: float) -> Bound:
+        if self._extent is None:
+            request = self._visit.record.request
+            assert request is not None, "there is a plan"
+            self._extent = extent_of(request, self._plan.overrides)
+        return at_most(self._extent, deployment, wall_s)
+
+    def further(self, plan: Plan, failure: Failure) -> tuple[Candidate, ...]:
+        return self._intake.further(self._visit, plan, failure)
+
+    def tokens_in(self) -> int:
+        return self._question.prompt.tokens_in
 
 
 def _higher(claimed: str | None, inherited: str, privacy: Privacy) -> str:

@@ -40,6 +40,8 @@ NOTICES: Mapping[str, Notice] = {
     "config_rejected": Notice(
         "", True, "The files on disk are refused, generation {generation} stays in force: {problem}"
     ),
+    "budget": Notice("warning", True, "Budget {subject}: {said}."),
+    "ledger": Notice("error", True, "The ledger: {said}."),
     LOST: Notice("", False, "{count} events are not here any more: they came faster than they were read."),
     "webhook_failed": Notice("warning", False, "{subject} did not get its notice: {why}{times}."),
 }

@@ -16,12 +16,15 @@ from llmproxyd.config.problem import Problem, Severity
 from llmproxyd.config.report import format_line
 from llmproxyd.exchange.account import Ending, ExchangeRecord
 from llmproxyd.in_force import ReloadVerdict
+from llmproxyd.ledger.export import usd
 from llmproxyd.logs import get_logger
 from llmproxyd.server.notices import NOTICES, describe
 from llmproxyd.server.outcome import find_failover
 from llmproxyd.state.changes import HealthChange
 from llmproxyd.state.events import Event, Events, Fact
+from llmproxyd.values.budget import BudgetAlert
 from llmproxyd.values.failure import Failure, FailureKind, Fault
+from llmproxyd.values.ledger import LedgerHealth
 
 WINDOW_S = 10.0
 MAX_KEYS = 1024
@@ -93,6 +96,20 @@ class Notifier:
             facts: Facts = {"from": failover.origin, "to": failover.to, "failure": failover.failure.value}
             key = ("failover", failover.origin, failover.to, failover.failure.value)
             self._count(key, {**facts, "request_id": record.request_id})
+
+    def budget(self, alert: BudgetAlert) -> None:
+        """A threshold was passed, or the first request of a window was refused: always told, once in a window."""
+        budget, of = alert.budget, f" of {alert.name}" if alert.name else ""
+        share = f"{alert.share:.0%} of it is spent"
+        said = share if alert.threshold is not None else f"the first request did not fit any more, {share}"
+        facts: Facts = {"said": said, "per": budget.per.value, "share": round(alert.share, 4)}
+        self._tell("budget", budget.name + of, {**facts, "usd": usd(alert.nanos), "tokens": alert.tokens})
+
+    def ledger(self, health: LedgerHealth) -> None:
+        """It cannot write what is booked, or can again."""
+        self._tell(
+            "ledger", "", {"said": health.reason or "everything is booked again", "ok": int(health.ok)}
+        )
 
     def reload(self, verdict: ReloadVerdict) -> None:
         """The files were read, or servers listed other models. Writes the log lines of a reload, one for each problem."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from llmproxyd.values.contracts import BadRequest
-from llmproxyd.values.plan import Prompt, Question
+from llmproxyd.values.plan import Prompt, Purse, Question
 from llmproxyd.values.request import Priority, Request
 
 _CLAIM = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,126}[\x21-\x7e])?")
@@ -70,6 +70,7 @@ def build_question(
     now_s: float,
     turn: int,
     tenant: str | None = None,
+    purse: Purse | None = None,
 ) -> Question:
     """``now_s`` is wall clock. Raises BadRequest for a header that cannot be understood."""
     return Question(
@@ -94,4 +95,5 @@ def build_question(
         now_s=now_s,
         turn=turn,
         seed=turn,
+        purse=purse,
     )

@@ -36,6 +36,11 @@ class HedgeBudget:
         if nanos:
             self._hedge_nanos.add(now_s, nanos)
 
+    def paid(self, now_s: float, nanos: int, *, hedge: bool) -> None:
+        """What an attempt, counted when it began, came to."""
+        if nanos:
+            (self._hedge_nanos if hedge else self._request_nanos).add(now_s, nanos)
+
     def allows(self, policy: HedgePolicy, now_s: float) -> bool:
         """Whether one more hedge stays within both shares. What it will cost is taken from the hedges before it, or from
         the requests while there is none."""

@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from llmproxyd import jsontext
 from llmproxyd.adapters import ADAPTERS
 from llmproxyd.exchange.account import Account, ExchangeRecord
 from llmproxyd.exchange.attempt import RunningAttempt
+from llmproxyd.exchange.books import Books
 from llmproxyd.exchange.gate import Gates, Toll
 from llmproxyd.exchange.lane import Voice, choose_dialect, choose_lane
 from llmproxyd.exchange.run import Exchange, Means
 from llmproxyd.exchange.upstream import Upstream
+from llmproxyd.state.budgets import Budgets
 from llmproxyd.state.hedge_budget import HedgeBudget
 from llmproxyd.state.registry import Outcome, Registry
 from llmproxyd.state.retry_budget import RetryBudget
 from llmproxyd.surfaces import SURFACES
+from llmproxyd.values.budget import Bound
 from llmproxyd.values.contracts import Adapter, Call
 from llmproxyd.values.failure import Failure
 from llmproxyd.values.plan import Candidate, Plan
@@ -37,6 +41,7 @@ from tests.support.fake_provider import FakeProvider, Manner
 PATIENT = Timeouts(connect_s=2.0, first_token_s=20.0, stall_s=20.0, total_s=20.0)
 CHAT = "/v1/chat/completions"
 ORDINARY = Toll(0, Priority.NORMAL, "local")
+NOTHING = Bound(0, 0, 0.0)
 
 
 class Clock:
@@ -134,6 +139,7 @@ def means(
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     adapters: Mapping[Dialect, Adapter] = ADAPTERS,
     sinks: tuple[Callable[[ExchangeRecord], None], ...] = (),
+    books: Books | None = None,
 ) -> Means:
     return Means(
         upstream=upstream,
@@ -143,6 +149,7 @@ def means(
         retries=RetryBudget(),
         hedges=HedgeBudget(),
         account=Account(registry, sinks=sinks),
+        books=books or Books(Budgets(lambda alert: None), None, wall=time.time),
         clock=clock,
         sleep=sleep,
     )
@@ -159,23 +166,40 @@ def exchange(
     return exchange_by(means(upstream, registry, **parts), decided, speaker)
 
 
+@dataclass
+class Asking:
+    """What is asked of a request. ``most``: at any deployment."""
+
+    demands: Toll = ORDINARY
+    most: Bound = NOTHING
+    extend: Callable[[Plan, Failure], tuple[Candidate, ...]] = lambda plan, failure: ()
+    counted: int = 7
+
+    def toll(self, deployment: Deployment) -> Toll:
+        return self.demands
+
+    def bound(self, deployment: Deployment, wall_s: float) -> Bound:
+        return self.most
+
+    def further(self, plan: Plan, failure: Failure) -> tuple[Candidate, ...]:
+        return self.extend(plan, failure)
+
+    def tokens_in(self) -> int:
+        return self.counted
+
+
 def exchange_by(
-    shared: Means,
-    decided: Plan,
-    speaker: Voice | None = None,
-    *,
-    toll: Toll = ORDINARY,
-    extend: Callable[[Plan, Failure], tuple[Candidate, ...]] | None = None,
+    shared: Means, decided: Plan, speaker: Voice | None = None, asker: Asking | None = None
 ) -> tuple[Exchange, ExchangeRecord]:
-    record = ExchangeRecord("req_1", 1)
+    speaker = speaker or voice()
+    record = ExchangeRecord("req_1", 1, request=speaker.request)
     made = Exchange(
         shared,
-        voice=speaker or voice(),
+        voice=speaker,
         plan=decided,
         record=record,
         admitted_s=shared.clock(),
-        toll=lambda _: toll,
-        extend=extend,
+        asker=asker or Asking(),
     )
     return made, record
 

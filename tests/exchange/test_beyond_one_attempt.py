@@ -15,7 +15,17 @@ from llmproxyd.values.plan import Breaker, Candidate, Plan
 from llmproxyd.values.request import Priority
 from llmproxyd.values.secret import Secret
 from llmproxyd.values.snapshot import Auth, Credential, Deployment, HedgePolicy, Limits
-from tests.exchange.build import Watched, deployment_at, exchange, exchange_by, means, plan, until, voice
+from tests.exchange.build import (
+    Asking,
+    Watched,
+    deployment_at,
+    exchange,
+    exchange_by,
+    means,
+    plan,
+    until,
+    voice,
+)
 from tests.exchange.test_run import BUSY, DENIED, failure_of, outcomes, serve, tried
 from tests.routing.build import snapshot
 from tests.support.fake_provider import Exchange as Wire
@@ -208,7 +218,7 @@ class TestLines:
         narrow = plan(deployment_at(first, limits=Limits(concurrency=1)))
         toll = Toll(0, Priority.INTERACTIVE, "local")
         waiting = [
-            asyncio.ensure_future(serve(exchange_by(shared, narrow, voice(stream=False), toll=toll)[0]))
+            asyncio.ensure_future(serve(exchange_by(shared, narrow, voice(stream=False), Asking(toll))[0]))
             for _ in range(4)
         ]
         await until(lambda: bool(first.seen))
@@ -231,7 +241,7 @@ async def test_somebody_else_is_found_when_all_have_failed(
         return (Candidate(deployment_at(second, "second")),)
 
     made, record = exchange_by(
-        means(upstream, registry), plan(deployment_at(first)), voice(stream=False), extend=extend
+        means(upstream, registry), plan(deployment_at(first)), voice(stream=False), Asking(extend=extend)
     )
     await serve(made)
     assert asked == [FailureKind.MODEL_UNAVAILABLE]

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from llmproxyd.adapters import ADAPTERS
-from llmproxyd.exchange.account import ExchangeRecord, price
+from llmproxyd.exchange.account import ExchangeRecord
 from llmproxyd.exchange.run import Exchange
 from llmproxyd.exchange.upstream import Upstream
-from llmproxyd.values.cost import NANOS_PER_USD, Price, Usage
+from llmproxyd.values.cost import NANOS_PER_USD, Price
 from llmproxyd.values.failure import ExchangeFailed, Failure, FailureKind
 from llmproxyd.values.plan import Plan
 from llmproxyd.values.request import Dialect
@@ -296,17 +296,6 @@ class TestTheRecord:
         assert record.usage is not None
         assert (record.usage.input_tokens, record.usage.output_tokens) == (5, 2)
         assert record.cost_nanos == 5 * 1000 + 2 * 2000
-
-    def test_a_price_is_the_providers_own_word_before_ours(self) -> None:
-        free = replace(deployment_at("http://x/v1"), price=Price(0, 0))
-        assert price(free, Usage(10, 10)) == 0
-        assert price(free, Usage(10, 10, cost_nanos=7)) == 7
-        assert price(replace(free, price=None), Usage(10, 10)) is None
-        assert price(free, None) is None
-
-    def test_no_money_is_counted_where_nobody_wants_it(self) -> None:
-        untracked = deployment_at("http://x/v1", cost_tracking=False)
-        assert price(replace(untracked, price=Price(5, 5)), Usage(10, 10)) is None
 
 
 def mock(name: str, **behaviour: Any) -> Deployment:

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from llmproxyd.adapters import ADAPTERS
 from llmproxyd.exchange.account import ExchangeRecord
+from llmproxyd.exchange.books import Books
 from llmproxyd.exchange.upstream import Upstream
 from llmproxyd.routing.estimate import estimate_tokens
 from llmproxyd.server import async_calls, background
@@ -28,6 +29,7 @@ from llmproxyd.server.jobs import JobRunner
 from llmproxyd.server.overload import Overload
 from llmproxyd.server.responses import LOCAL_OWNER, ResponseKeeper
 from llmproxyd.server.web import Paths, View, Web, surface_views
+from llmproxyd.state.budgets import Budgets
 from llmproxyd.state.jobs import JobStore
 from llmproxyd.state.responses import ResponseMemory
 from llmproxyd.state.window import Windows
@@ -98,17 +100,24 @@ async def open_door(
 
     jobs: where requests that are to be answered later are kept; they belong to whom the header x-owner names.
     """
-    registry, upstream = Watched(), Upstream()
+    registry, upstream, budgets = Watched(), Upstream(), Budgets(lambda alert: None)
     records: list[ExchangeRecord] = []
     policy = FallbackPolicy(on=DEFAULT_FALLBACK_ON, **{"retry_max": 0, **(fallback or {})})
     names = [target("m", TargetKind.LIST, *deployments)]
     intake = Intake(
         in_force=in_force(snapshot(*deployments, targets=names, fallback=policy)),
-        means=means(upstream, registry, adapters=adapters, sinks=(records.append,)),
+        means=means(
+            upstream,
+            registry,
+            adapters=adapters,
+            sinks=(records.append,),
+            books=Books(budgets, None, wall=time.time),
+        ),
         keeper=ResponseKeeper(ResponseMemory(), time.monotonic),
         doorkeeper=Doorkeeper(),
         overload=Overload(time.monotonic),
         windows=Windows(),
+        budgets=budgets,
         new_prompt=lambda request, surface: RequestPrompt(request, surface, estimate_tokens),
         wall=time.time,
     )
