@@ -23,6 +23,8 @@ from aiohttp import web
 
 from llmproxyd import __version__, host, logs
 from llmproxyd.adapters import ADAPTERS
+from llmproxyd.cache.flight import Flights
+from llmproxyd.cache.response_cache import ResponseCache
 from llmproxyd.config.load import Loaded, compile_files, find_config_dir, load
 from llmproxyd.config.report import format_text
 from llmproxyd.exchange.account import Account
@@ -48,6 +50,7 @@ from llmproxyd.server.exchange_log import ExchangeLog
 from llmproxyd.server.handler import Handler
 from llmproxyd.server.intake import Intake
 from llmproxyd.server.jobs import JobRunner
+from llmproxyd.server.kept import Head, KeptAnswers
 from llmproxyd.server.listen import CannotListen, Listener, adopt, bind, remove, start
 from llmproxyd.server.metrics import Counters, Gathered
 from llmproxyd.server.names import NameViews
@@ -73,7 +76,7 @@ from llmproxyd.surfaces.facts import RequestPrompt
 from llmproxyd.values.contracts import Surface
 from llmproxyd.values.ledger import LedgerHealth, LedgerUnavailable
 from llmproxyd.values.request import Request
-from llmproxyd.values.snapshot import Snapshot
+from llmproxyd.values.snapshot import CachePolicy, Snapshot
 from llmproxyd.watch import bind_mounted
 
 _log = logs.get_logger("daemon")
@@ -180,6 +183,17 @@ class _Daemon:
             new_prompt=_new_prompt,
             wall=time.time,
         )
+        self._cache = ResponseCache.open(settings.state_dir, CachePolicy(), wall=time.time)
+        self._flights: Flights[Head] = Flights()
+        kept = KeptAnswers(
+            self._cache,
+            self._flights,
+            intake,
+            books=self._books,
+            adapters=ADAPTERS,
+            clock=time.monotonic,
+            wall=time.time,
+        )
         detached = Detached(intake)
         self._jobs = JobRunner(
             JobStore(settings.state_dir / "jobs.db", wall=time.time), detached, wall=time.time
@@ -191,6 +205,7 @@ class _Daemon:
             max_body_bytes=settings.max_body_bytes,
             async_calls=self._async_calls,
             background=self._background,
+            kept=kept,
         )
         self._views = Views(
             in_force=self._in_force,
@@ -377,6 +392,7 @@ class _Daemon:
             self._upstream.reconcile(snapshot)
             self._gates.reconcile(snapshot)
             self._webhooks.reconcile(snapshot.webhooks)
+            self._cache.reconcile(snapshot.cache)
             if self._ledger is not None:
                 self._adopt_money(snapshot)
             self._counters.retain(snapshot)
@@ -440,6 +456,8 @@ class _Daemon:
         left = self._web.count
         await server.shutdown(_FAST_STOP_S if left else 0.1)
         await self._jobs.stop()
+        await self._flights.close()
+        await self._cache.close()
         await self._reloader.close()
         self._overload.stop()
         self._exchange_log.flush()

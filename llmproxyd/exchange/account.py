@@ -45,7 +45,7 @@ class ExchangeRecord:
     """One exchange. Seconds are differences; ``overhead_s`` is the time up to the commit that was ours, not the
     provider's. ``cost_nanos`` None: unknown. ``tenant`` and ``key_id`` empty: nobody in particular. ``disputed``: why the usage told is
     not believed. ``waited_s``: in lines for providers, all attempts together. ``continued``: how often another
-    deployment took up a stream that had broken off."""
+    deployment took up a stream that had broken off. ``cache``: what it did, as the client is told."""
 
     request_id: str
     generation: int
@@ -69,6 +69,7 @@ class ExchangeRecord:
     disputed: str | None = None
     waited_s: float = 0.0
     continued: int = 0
+    cache: str = "off"
 
     def claim(self, name: str) -> str:
         """What the caller said of itself under ``project``, ``user`` or ``task``; empty if nothing."""

@@ -6,9 +6,10 @@ so, and where what it said cannot be true our own count stands in its place and 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from llmproxyd.exchange.account import ExchangeRecord
 from llmproxyd.exchange.attempt import RunningAttempt
@@ -140,6 +141,24 @@ class Books:
             )
         )
 
+    def keep(
+        self, record: ExchangeRecord, deployment: str, usage: Usage | None, saved_nanos: int | None
+    ) -> None:
+        """An answer was given again, or shared: nobody was asked, nothing is owed. ``saved_nanos``: what it would have
+        cost. ``deployment``: who once gave it."""
+        if self.ledger is None:
+            return
+        wall_s = self._wall()
+        provider, _, model = deployment.partition("/")
+        intent = _intent_for(f"{record.request_id}.cached", record, provider, model, wall_s, reserved_nanos=0)
+        settled = Settlement(
+            intent.id, wall_s, "cached", usage=usage, cost_nanos=0, saved_nanos=saved_nanos or 0
+        )
+        # A ledger that cannot write says so itself, and is asked before money is spent; this costs none.
+        with contextlib.suppress(LedgerUnavailable):
+            self.ledger.begin(intent)
+            self.ledger.settle(settled)
+
     def count(
         self, running: RunningAttempt, failure: Failure | None, tokens_in: Callable[[], int]
     ) -> Counted:
@@ -176,16 +195,31 @@ def _who(record: ExchangeRecord) -> Who:
 def _intent(
     entry_id: str, record: ExchangeRecord, deployment: Deployment, most: Bound, wall_s: float, *, hedge: bool
 ) -> Intent:
+    return _intent_for(
+        entry_id,
+        record,
+        deployment.provider.name,
+        deployment.model,
+        wall_s,
+        upstream=deployment.upstream,
+        deployment=deployment.key,
+        reserved_nanos=most.nanos,
+        price_version="" if deployment.prices is None else deployment.prices.version,
+        hedge=hedge,
+    )
+
+
+def _intent_for(
+    entry_id: str, record: ExchangeRecord, provider: str, model: str, wall_s: float, **more: Any
+) -> Intent:
     request = record.request
     assert request is not None, "an attempt has a request"
     return Intent(
         id=entry_id,
         request_id=record.request_id,
         at_s=wall_s,
-        provider=deployment.provider.name,
-        model=deployment.model,
-        upstream=deployment.upstream,
-        deployment=deployment.key,
+        provider=provider,
+        model=model,
         operation=request.operation.value,
         surface=record.surface,
         stream=request.stream,
@@ -196,9 +230,7 @@ def _intent(
         task=record.claim("task"),
         label=record.label,
         generation=record.generation,
-        reserved_nanos=most.nanos,
-        price_version="" if deployment.prices is None else deployment.prices.version,
-        hedge=hedge,
+        **more,
     )
 
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from typing import Protocol
 
 from aiohttp import web
 
 from llmproxyd.exchange.account import Ending, ExchangeRecord
 from llmproxyd.exchange.alarm import Alarm
-from llmproxyd.exchange.attempt import RunningAttempt
 from llmproxyd.exchange.lane import Voice
-from llmproxyd.exchange.run import Exchange
 from llmproxyd.server.reply import Response, Written, let_go, send
-from llmproxyd.values.contracts import Encoder
+from llmproxyd.values.contracts import Call, Encoder
 from llmproxyd.values.cost import NANOS_PER_USD
 from llmproxyd.values.failure import ExchangeFailed, Failure
+from llmproxyd.values.snapshot import Deployment
 
 _MAX_WARNINGS_CHARS = 1000
 _UNFIT = re.compile(r"[^\x20-\x7e]")
@@ -30,7 +30,7 @@ def known_headers(record: ExchangeRecord) -> dict[str, str]:
         "x-request-id": record.request_id,
         "x-llmproxyd-request-id": record.request_id,
         "x-llmproxyd-generation": str(record.generation),
-        "x-llmproxyd-cache": "off",
+        "x-llmproxyd-cache": record.cache,
     }
     if record.label:
         head["x-llmproxyd-label"] = record.label
@@ -49,7 +49,43 @@ def failure_headers(failure: Failure, record: ExchangeRecord) -> dict[str, str]:
     return headers
 
 
-def commit_headers(record: ExchangeRecord, running: RunningAttempt, waited_s: float) -> dict[str, str]:
+class Lastly(Protocol):
+    def fail(self, failure: Failure) -> bytes:
+        """The last thing the client hears when the answer breaks off."""
+        ...
+
+
+class Spoken(Protocol):
+    """An answer at its commit."""
+
+    @property
+    def deployment(self) -> Deployment: ...
+    @property
+    def call(self) -> Call: ...
+    @property
+    def lane(self) -> Lastly: ...
+    @property
+    def first(self) -> bytes: ...
+
+
+class Source(Protocol):
+    """Where an answer comes from: an exchange of its own, or somebody else's. As ``exchange.run.Exchange``."""
+
+    waited_s: float
+
+    @property
+    def cost_nanos(self) -> int | None: ...
+
+    async def commit(self) -> Spoken: ...
+
+    def rest(self) -> AsyncGenerator[bytes, None]: ...
+
+    def end(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+def commit_headers(record: ExchangeRecord, running: Spoken, waited_s: float) -> dict[str, str]:
     """What is known at the commit, for the answer's head; noted in the record, whose ``first_content_s`` is known.
 
     waited_s: how much of the time up to the commit was the providers'.
@@ -63,11 +99,11 @@ def commit_headers(record: ExchangeRecord, running: RunningAttempt, waited_s: fl
     headers["x-llmproxyd-attempts"] = str(record.sent + 1)
     headers["x-llmproxyd-overhead-ms"] = f"{record.overhead_s * 1000:.2f}"
     if running.call.warnings:
-        headers["x-llmproxyd-warnings"] = _header_text(", ".join(running.call.warnings))
+        headers["x-llmproxyd-warnings"] = header_text(", ".join(running.call.warnings))
     return headers
 
 
-def add_cost(headers: dict[str, str], exchange: Exchange) -> None:
+def add_cost(headers: dict[str, str], exchange: Source) -> None:
     """What a whole answer cost, where that is known."""
     cost_nanos = exchange.cost_nanos
     if cost_nanos is not None:
@@ -81,7 +117,7 @@ class Answer:
         self,
         http: web.BaseRequest,
         voice: Voice,
-        exchange: Exchange,
+        exchange: Source,
         record: ExchangeRecord,
         clock: Callable[[], float],
         admitted_s: float,
@@ -138,7 +174,7 @@ class Answer:
             self._headers(running)
         return await self._relay(response, running)
 
-    async def _relay(self, response: Response, running: RunningAttempt) -> Response:
+    async def _relay(self, response: Response, running: Spoken) -> Response:
         try:
             await self._write(response, running.first)
             async with contextlib.aclosing(self._exchange.rest()) as pieces:
@@ -169,7 +205,7 @@ class Answer:
         await self._patiently(response.write_eof())
         return response
 
-    def _headers(self, running: RunningAttempt) -> dict[str, str]:
+    def _headers(self, running: Spoken) -> dict[str, str]:
         self._record.first_content_s = self._clock() - self._admitted_s
         return commit_headers(self._record, running, self._exchange.waited_s)
 
@@ -235,7 +271,7 @@ class _Opening:
         return self._response
 
 
-def _header_text(text: str) -> str:
+def header_text(text: str) -> str:
     """Fit for a header: warnings name fields of the client's own making."""
     return _UNFIT.sub("?", text[:_MAX_WARNINGS_CHARS])
 

@@ -97,7 +97,7 @@ class Detached:
         # A background response is found in the store, under another id than its provider gave it.
         keeps = task.kind is JobKind.ASYNC
         listener = self._intake.listener(visit, request, plan) if keeps else None
-        _, exchange = self._intake.open(visit, request, plan)
+        exchange = self._intake.open(visit, self._intake.voice(visit, request), plan)
         try:
             return await self._collect(visit, request, exchange, _both(hear, listener))
         finally:

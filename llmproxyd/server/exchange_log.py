@@ -57,6 +57,8 @@ def _fields(record: ExchangeRecord) -> dict[str, Any]:
         fields["first_content_ms"] = _ms(record.first_content_s or 0.0)
         fields["overhead_ms"] = _ms(record.overhead_s)
         fields["bytes_out"] = record.bytes_out
+    if record.cache != "off":
+        fields["cache"] = record.cache
     if record.label:
         fields["label"] = record.label
     fields.update(_rare(record))

@@ -7,14 +7,16 @@ import contextlib
 
 from aiohttp import web
 
+from llmproxyd.cache.headers import Outcome
 from llmproxyd.exchange.account import Ending
 from llmproxyd.exchange.lane import Voice
 from llmproxyd.server.admission import check_json
-from llmproxyd.server.answer import Answer, known_headers
+from llmproxyd.server.answer import Answer, Source, known_headers
 from llmproxyd.server.async_calls import AsyncCalls, prefers_async
 from llmproxyd.server.background import Background
 from llmproxyd.server.body import BODY_TIMEOUT_S, read_body
 from llmproxyd.server.intake import Intake, Visit
+from llmproxyd.server.kept import KeptAnswers, Told, kept_headers
 from llmproxyd.server.peer import is_local, is_own
 from llmproxyd.server.reply import CLIENT_STALL_S, REQUEST_ID, Written, send
 from llmproxyd.surfaces.ollama_load import answer_load
@@ -45,10 +47,12 @@ class Handler:
         body_timeout_s: float = BODY_TIMEOUT_S,
         client_stall_s: float = CLIENT_STALL_S,
         async_calls: AsyncCalls | None = None,
+        kept: KeptAnswers | None = None,
         background: Background | None = None,
     ) -> None:
         self._intake = intake
         self._async_calls = async_calls
+        self._kept = kept
         self._background = background
         self._max_body_bytes = max_body_bytes
         self._ping_after_s = ping_after_s
@@ -111,11 +115,31 @@ class Handler:
     async def _exchange(
         self, http: web.BaseRequest, visit: Visit, request: Request, plan: Plan
     ) -> web.StreamResponse:
-        voice, exchange = self._intake.open(visit, request, plan)
+        voice = self._intake.voice(visit, request)
+        use = None if self._kept is None else self._kept.plan(visit, request, plan)
+        if self._kept is None or use is None:
+            return await self._answer(http, visit, voice, plan, self._intake.open(visit, voice, plan))
+        told = await self._kept.find(visit, voice, use)
+        if told is not None:
+            return await self._tell(http, visit, told)
+        visit.record.cache = Outcome.MISS.value
+        try:
+            return await self._answer(http, visit, voice, plan, self._kept.share(visit, voice, plan, use))
+        except ExchangeFailed as failed:
+            stale = await self._kept.find_stale(visit, voice, use, plan.fallback, failed.failure)
+            if stale is None:
+                raise
+            return await self._tell(http, visit, stale)
+
+    async def _answer(
+        self, http: web.BaseRequest, visit: Visit, voice: Voice, plan: Plan, source: Source
+    ) -> web.StreamResponse:
+        """Write what ``source`` says to the client, and close it."""
+        request = voice.request
         answer = Answer(
             http,
             voice,
-            exchange,
+            source,
             visit.record,
             self._intake.clock,
             visit.admitted_s,
@@ -128,7 +152,14 @@ class Handler:
                 return await self._count(http, visit, voice, plan, answer)
             return await (answer.stream() if request.stream else answer.whole())
         finally:
-            await exchange.close()
+            await source.close()
+
+    async def _tell(self, http: web.BaseRequest, visit: Visit, told: Told) -> web.StreamResponse:
+        """A kept answer; a stream is there at once, in one piece."""
+        record = visit.record
+        record.status, record.ending, record.bytes_out = 200, Ending.SERVED, len(told.body)
+        headers = {**known_headers(record), **kept_headers(told)}
+        return await send(http, 200, told.body, headers, content_type=told.content_type)
 
     async def _count(
         self, http: web.BaseRequest, visit: Visit, voice: Voice, plan: Plan, answer: Answer

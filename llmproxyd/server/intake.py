@@ -244,10 +244,13 @@ class Intake:
                 raise ExchangeFailed(taken)
             visit.taken = (*visit.taken, taken)
 
-    def open(self, visit: Visit, request: Request, plan: Plan) -> tuple[Voice, Exchange]:
+    def voice(self, visit: Visit, request: Request) -> Voice:
+        """How the client is to be spoken to."""
+        return Voice(request, visit.surface, request.model, visit.record.request_id, int(self.wall()))
+
+    def open(self, visit: Visit, voice: Voice, plan: Plan) -> Exchange:
         """An exchange that has not begun. Whoever gets it closes it."""
-        voice = Voice(request, visit.surface, request.model, visit.record.request_id, int(self.wall()))
-        exchange = Exchange(
+        return Exchange(
             self._means,
             voice=voice,
             plan=plan,
@@ -255,7 +258,6 @@ class Intake:
             admitted_s=visit.admitted_s,
             asker=_Asker(self, visit, plan),
         )
-        return voice, exchange
 
     def further(self, visit: Visit, plan: Plan, failure: Failure) -> tuple[Candidate, ...]:
         """Who else could answer after everybody in ``plan`` has failed."""

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import aiohttp
 from aiohttp import web
 
 from llmproxyd.adapters import ADAPTERS
+from llmproxyd.cache.flight import Flights
+from llmproxyd.cache.response_cache import ResponseCache
 from llmproxyd.exchange.account import ExchangeRecord
-from llmproxyd.exchange.books import Books
+from llmproxyd.exchange.books import Books, LedgerLike
 from llmproxyd.exchange.upstream import Upstream
 from llmproxyd.routing.estimate import estimate_tokens
 from llmproxyd.server import async_calls, background
@@ -26,6 +28,7 @@ from llmproxyd.server.detached import Detached
 from llmproxyd.server.handler import Handler
 from llmproxyd.server.intake import Intake
 from llmproxyd.server.jobs import JobRunner
+from llmproxyd.server.kept import Head, KeptAnswers
 from llmproxyd.server.overload import Overload
 from llmproxyd.server.responses import LOCAL_OWNER, ResponseKeeper
 from llmproxyd.server.web import Paths, View, Web, surface_views
@@ -39,7 +42,14 @@ from llmproxyd.surfaces.facts import RequestPrompt
 from llmproxyd.surfaces.openai_failure import format_failure as format_openai_failure
 from llmproxyd.values.contracts import Adapter
 from llmproxyd.values.request import Dialect
-from llmproxyd.values.snapshot import DEFAULT_FALLBACK_ON, Deployment, FallbackPolicy, TargetKind
+from llmproxyd.values.snapshot import (
+    DEFAULT_FALLBACK_ON,
+    CachePolicy,
+    Deployment,
+    FallbackPolicy,
+    TargetKind,
+    Tenant,
+)
 from tests.exchange.build import Watched, means
 from tests.routing.build import snapshot, target
 from tests.server.values import in_force
@@ -94,6 +104,10 @@ async def open_door(
     jobs: JobStore | None = None,
     workers: int = 4,
     max_answer_bytes: int = 1 << 20,
+    cache: CachePolicy = CachePolicy(),  # noqa: B008 - frozen, and keeps nothing
+    wall: Callable[[], float] = time.time,
+    tenants: Mapping[str, Tenant] | None = None,
+    ledger: LedgerLike | None = None,
     **patience: Any,
 ) -> AsyncIterator[Door]:
     """Model ``m`` is these deployments, in this order. ``patience``: the handler's times.
@@ -104,30 +118,39 @@ async def open_door(
     records: list[ExchangeRecord] = []
     policy = FallbackPolicy(on=DEFAULT_FALLBACK_ON, **{"retry_max": 0, **(fallback or {})})
     names = [target("m", TargetKind.LIST, *deployments)]
+    known = replace(
+        snapshot(*deployments, targets=names, fallback=policy), cache=cache, tenants=tenants or {}
+    )
+    books = Books(budgets, ledger, wall=wall)
     intake = Intake(
-        in_force=in_force(snapshot(*deployments, targets=names, fallback=policy)),
-        means=means(
-            upstream,
-            registry,
-            adapters=adapters,
-            sinks=(records.append,),
-            books=Books(budgets, None, wall=time.time),
-        ),
+        in_force=in_force(known),
+        means=means(upstream, registry, adapters=adapters, sinks=(records.append,), books=books),
         keeper=ResponseKeeper(ResponseMemory(), time.monotonic),
         doorkeeper=Doorkeeper(),
         overload=Overload(time.monotonic),
         windows=Windows(),
         budgets=budgets,
         new_prompt=lambda request, surface: RequestPrompt(request, surface, estimate_tokens),
-        wall=time.time,
+        wall=wall,
+    )
+    flights: Flights[Head] = Flights()
+    kept = KeptAnswers(
+        ResponseCache(secret=bytes(32), stale_s=cache.stale_s),
+        flights,
+        intake,
+        books=books,
+        adapters=adapters,
+        clock=time.monotonic,
+        wall=wall,
     )
     async with _later(intake, jobs, workers, max_answer_bytes) as (doors, patterns):
-        handler = Handler(intake, max_body_bytes=MAX_BODY_BYTES, **doors, **patience)
+        handler = Handler(intake, max_body_bytes=MAX_BODY_BYTES, kept=kept, **doors, **patience)
         exact = {**surface_views(SURFACES, handler.serve), **(views or {})}
         async with listening(exact, patterns=patterns) as (server, port):
             door = Door(server, registry, records, port)
             async with aiohttp.ClientSession(base_url=f"http://127.0.0.1:{port}") as door.session:
                 yield door
+    await flights.close()
     await upstream.close()
 
 
