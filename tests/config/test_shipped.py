@@ -228,7 +228,8 @@ def test_credentials_are_marked_as_secret() -> None:
     secret = {path for path, node in nodes(SCHEMAS["routing"]) if node.get("format") == "secret"}
     assert secret == {
         "#/properties/alerts/properties/webhooks/items",
-        "#/$defs/tenant/properties/keys/items",
+        "#/$defs/tenant_key",
+        "#/$defs/tenant_key/properties/hash",
     }
 
 
