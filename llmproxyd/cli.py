@@ -23,10 +23,24 @@ COMMANDS: Mapping[str, str] = {
     "check": "llmproxyd.commands.check",
     "explain": "llmproxyd.commands.explain",
     "providers": "llmproxyd.commands.providers",
+    "models": "llmproxyd.commands.models",
+    "cost": "llmproxyd.commands.cost",
+    "budget": "llmproxyd.commands.budget",
+    "keys": "llmproxyd.commands.keys",
     "events": "llmproxyd.commands.events",
     "reload": "llmproxyd.commands.reload",
     "config": "llmproxyd.commands.config",
 }
+PARTS: Mapping[str, Mapping[str, str]] = {
+    "cost": {
+        "export": "llmproxyd.commands.cost_export",
+        "reconcile": "llmproxyd.commands.cost_reconcile",
+        "estimate": "llmproxyd.commands.cost_estimate",
+        "price": "llmproxyd.commands.cost_price",
+    },
+}
+"""Commands of two words, each with a help of its own."""
+_LEDGER_COMMANDS = frozenset({"cost", "cost export", "cost reconcile", "budget"})
 SCHEMAS: Mapping[str, int] = {"providers": 1, "routing": 1}
 """Versions of the files this program reads, by the name of their schema."""
 
@@ -42,6 +56,10 @@ Commands (llmproxyd COMMAND -h tells more):
   check       check the two files (also: --check-config)
   explain     explain a decision, or a diagnostic code such as LP201
   providers   show the providers of the running daemon, or test one
+  models      show models with price, window, abilities and last day
+  cost        show what was spent and saved; export, reconcile, estimate, price
+  budget      show what is left of every budget
+  keys        create, list, revoke and rotate the keys of clients
   events      show what happened lately, or as it happens
   reload      have the running daemon read its files again
   config      show where the files are, or print their schemas
@@ -98,9 +116,9 @@ def _main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         return Exit.OK
     if first.version:
         return _say_version(first.json or "--json" in first.rest)
-    name = _command_name(first)
-    command = load_command(name)
     rest = [argument for argument in first.rest if argument != "--check-config"]
+    name, rest = split_name([_command_name(first), *rest])
+    command = load_command(name)
     second = command_parser(name, command).parse_intermixed_args(rest)
     console = standard_console(_flags(first, second), environ, as_json=first.json or second.json)
     status = command.run(second, console)
@@ -124,9 +142,16 @@ def _command_name(first: Namespace) -> str:
     return "check" if wants_check and first.command in (None, "run") else first.command or "run"
 
 
+def split_name(argv: Sequence[str]) -> tuple[str, list[str]]:
+    """``["cost", "export", "--since"]`` -> ``("cost export", ["--since"])``."""
+    name, *rest = argv
+    return (f"{name} {rest[0]}", rest[1:]) if rest and rest[0] in PARTS.get(name, {}) else (name, rest)
+
+
 def load_command(name: str) -> Command:
-    """Import one command; ``name`` is a key of COMMANDS."""
-    command = import_module(COMMANDS[name]).COMMAND
+    """Import one command; ``name`` is a key of COMMANDS, or of two words as ``split_name`` gives it."""
+    first, _, second = name.partition(" ")
+    command = import_module(PARTS[first][second] if second else COMMANDS[first]).COMMAND
     assert isinstance(command, Command)
     return command
 
@@ -136,8 +161,14 @@ def command_parser(name: str, command: Command) -> ArgumentParser:
     prog = f"llmproxyd {name}"
     parser = _Parser(prog, usage=SUPPRESS, description=f"{command.summary}\n\n{command.examples}".rstrip())
     command.add_arguments(parser)
-    _add_settings(parser, shown=tuple(s.name for s in SETTINGS) if name == "run" else ("config_dir",))
+    _add_settings(parser, shown=_shown_settings(name))
     return parser
+
+
+def _shown_settings(name: str) -> tuple[str, ...]:
+    if name == "run":
+        return tuple(setting.name for setting in SETTINGS)
+    return ("config_dir", "state_dir") if name in _LEDGER_COMMANDS else ("config_dir",)
 
 
 def _add_settings(parser: ArgumentParser, shown: Sequence[str] = ()) -> None:

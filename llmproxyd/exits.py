@@ -8,6 +8,7 @@ from enum import IntEnum
 class Exit(IntEnum):
     OK = 0
     ERRORS = 1
+    DIFFERENT = 2  # what was compared is not the same
     WARNINGS = 3  # only under --deny-warnings
     USAGE = 64
     MISSING = 66

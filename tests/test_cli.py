@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from llmproxyd import __version__, cli
-from llmproxyd.cli import COMMANDS, HELP, SCHEMAS, command_parser, load_command, main
+from llmproxyd.cli import COMMANDS, HELP, PARTS, SCHEMAS, command_parser, load_command, main
 from llmproxyd.settings import SETTINGS
 
 REPOSITORY = Path(__file__).parents[1]
@@ -79,7 +79,9 @@ def test_help_names_every_command() -> None:
         assert f"\n  {name} " in HELP
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(
+    "name", [*COMMANDS, *(f"{first} {second}" for first, parts in PARTS.items() for second in parts)]
+)
 def test_each_command_has_help_with_examples_on_one_screen(name: str) -> None:
     text = command_parser(name, load_command(name)).format_help()
     assert "Examples:\n  llmproxyd" in text

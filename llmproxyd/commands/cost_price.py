@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from llmproxyd import jsontext
 from llmproxyd.adapters.raw_usage import read_usage
-from llmproxyd.commands.console import CannotGoOn, Console, format_table
+from llmproxyd.commands.console import CannotGoOn, Command, Console, format_table
 from llmproxyd.config.presets import PRESETS
 from llmproxyd.config.prices import known_price, prices_version, seller_named, table, table_note
 from llmproxyd.config.prices_table import Listing, TableError
@@ -45,7 +45,7 @@ EXAMPLES: Final = """\
 Examples:
   llmproxyd cost price --provider anthropic --model claude-opus-5-5 answer.json
   llmproxyd cost price --provider openai --model gpt-5.6-luna --tier batch --json results.jsonl
-  echo '{"input_tokens": 56, "output_tokens": 42}' | llmproxyd cost price --provider anthropic --model claude-opus-5-5 -"""
+  llmproxyd cost price --provider gemini --model gemini-3.8-flash --at 2026-12-01 - < usage.json"""
 
 
 class _NotPriced(Exception):  # noqa: N818 - an outcome of one document, told and passed over
@@ -82,6 +82,7 @@ def add_price_parser(subparsers: Any) -> None:
         allow_abbrev=False,
     )
     add_price_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="one JSON document for each one read")
     parser.set_defaults(run=run_price)
 
 
@@ -93,7 +94,6 @@ def add_price_arguments(parser: Any) -> None:
     add("--model", required=True, metavar="M", help="the model, as the provider calls it")
     add("--at", type=_moment, metavar="DATE", help="when it was used, ISO 8601; UTC without an offset; now")
     add("--tier", choices=TIERS, help="how it was served, where the usage does not say it")
-    add("--json", action="store_true", help="one JSON document for each one read")
 
 
 def run_price(arguments: Namespace, console: Console) -> int:
@@ -284,3 +284,14 @@ def _read(file: str, console: Console) -> str:
             Exit.ERRORS, f"{visible(file)} is too long: price it in parts of {MAX_INPUT_BYTES >> 20} MiB"
         )
     return text
+
+
+COMMAND: Final = Command(
+    summary=(
+        "Price usage objects or whole answers as a provider sends them: one JSON document, or one a line.\n"
+        "Asks nobody. Exit status 1 when one of them cannot be priced."
+    ),
+    examples=EXAMPLES,
+    add_arguments=add_price_arguments,
+    run=run_price,
+)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from llmproxyd.cli import command_parser, load_command
+from llmproxyd.cli import command_parser, load_command, split_name
 from llmproxyd.commands.console import CannotGoOn, Console
 
 
@@ -35,7 +35,7 @@ def run_command(
     wall_s: float = 1_700_000_000.0,
 ) -> Done:
     """Run one command in this process, with its real parser, as the program would."""
-    name, *rest = argv
+    name, rest = split_name(argv)
     command = load_command(name)
     arguments: Namespace = command_parser(name, command).parse_intermixed_args(rest)
     out, err = io.StringIO(), io.StringIO()
