@@ -26,6 +26,7 @@ from llmproxyd.adapters import ADAPTERS
 from llmproxyd.cache.flight import Flights
 from llmproxyd.cache.response_cache import ResponseCache
 from llmproxyd.config.load import Loaded, compile_files, find_config_dir, load
+from llmproxyd.config.prices import table_note
 from llmproxyd.config.report import format_text
 from llmproxyd.exchange.account import Account
 from llmproxyd.exchange.books import Books
@@ -355,6 +356,9 @@ class _Daemon:
                     file=name,
                     help="a single mounted file keeps its old inode when it is replaced; mount its directory",
                 )
+        note = table_note()
+        if note is not None:
+            _log.warning("prices.other_table", help=note)
         for word in self._settings.unknown:
             _log.warning("settings.unknown_variable", name=word)
         self._told_ready = True

@@ -27,6 +27,7 @@ from llmproxyd.config.names import Index, NameReader, build_names
 from llmproxyd.config.places import Path as DocumentPath
 from llmproxyd.config.policy import build_fallback
 from llmproxyd.config.presets import PRESETS
+from llmproxyd.config.prices import prices_version
 from llmproxyd.config.privacy import build_privacy
 from llmproxyd.config.problem import Problem, Severity, Span, cap_problems, has_errors
 from llmproxyd.config.providers import Built, build_providers
@@ -324,6 +325,7 @@ class _Compiler:
             },
             "default_provider": default,
             "catalogue": catalogue_date(),
+            "prices": prices_version(),
         }
         text = json.dumps(meaning, sort_keys=True, ensure_ascii=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
