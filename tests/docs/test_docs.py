@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from llmproxyd.cli import COMMANDS, command_parser, load_command
+from llmproxyd.cli import COMMANDS, command_parser, load_command, split_name
 from llmproxyd.config.codes import CODES
 from llmproxyd.config.load import load
 from llmproxyd.config.presets import PRESETS, Preset
@@ -167,8 +167,8 @@ def test_commands_for_a_host_name_what_there_is(block: Block) -> None:
 
 def _parse(arguments: list[str]) -> None:
     """Fails as the program would."""
-    name = arguments[0]
-    command_parser(name, load_command(name)).parse_intermixed_args(arguments[1:])
+    name, rest = split_name(arguments)
+    command_parser(name, load_command(name)).parse_intermixed_args(rest)
 
 
 def test_every_block_is_of_a_kind_that_is_tried() -> None:
