@@ -83,6 +83,7 @@ from llmproxyd.watch import bind_mounted
 _log = logs.get_logger("daemon")
 _FAST_STOP_S = 1.0
 _THREADS = 4
+BUDGETS_SHOWN = 100
 _WATCHDOG_SHARE = 3  # beats per watchdog interval
 
 
@@ -414,6 +415,9 @@ class _Daemon:
             shed=dict(self._overload.shed),
             events=dict(self._events.counts),
             webhooks=dict(self._webhooks.results),
+            cache=self._cache.report(),
+            budgets=self._budgets.report(time.time(), BUDGETS_SHOWN),
+            ledger_ok=None if self._ledger is None else self._ledger.healthy()[0],
         )
 
     async def _beat(self) -> None:

@@ -19,6 +19,7 @@ from llmproxyd.in_force import InForce
 from llmproxyd.server.metrics import Counters, Gathered, Line, Scrape
 from llmproxyd.server.metrics_family import counter, gauge, histogram
 from llmproxyd.server.metrics_health import format_health
+from llmproxyd.server.metrics_money import format_budgets, format_cache, format_ledger
 from llmproxyd.state.report import ProviderReport
 from llmproxyd.values.cost import NANOS_PER_USD
 
@@ -109,6 +110,9 @@ def _gathered(gathered: Gathered) -> Iterator[Metric]:
     yield counter(
         "webhook_deliveries", "Notices by what came of them.", ("result",), _keyed(gathered.webhooks)
     )
+    yield from format_cache(gathered.cache)
+    yield from format_budgets(gathered.budgets)
+    yield from format_ledger(gathered.ledger_ok)
 
 
 def _lines(lines: Iterable[Line]) -> Iterator[Metric]:

@@ -11,10 +11,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
+from llmproxyd.cache.response_cache import CacheReport
 from llmproxyd.exchange.account import Ending, ExchangeRecord
 from llmproxyd.in_force import InForce
 from llmproxyd.server.outcome import find_failover, find_retries, judge_hedge
 from llmproxyd.state.report import ProviderReport
+from llmproxyd.values.budget import BudgetReport
 from llmproxyd.values.cost import Usage
 from llmproxyd.values.request import Priority
 from llmproxyd.values.snapshot import Snapshot
@@ -152,13 +154,16 @@ class Line(Protocol):
 @dataclass(frozen=True, slots=True)
 class Gathered:
     """What other rooms count, copied on the event loop. ``shed``: requests refused for overload, by class. ``jobs``: by
-    state. ``events``: by kind. ``webhooks``: notices by what came of them."""
+    state. ``events``: by kind. ``webhooks``: notices by what came of them. ``budgets``: those with the least left."""
 
     lines: tuple[Line, ...] = ()
     shed: Mapping[Priority, int] = field(default_factory=dict)
     jobs: Mapping[str, int] = field(default_factory=dict)
     events: Mapping[str, int] = field(default_factory=dict)
     webhooks: Mapping[str, int] = field(default_factory=dict)
+    cache: CacheReport | None = None
+    budgets: tuple[BudgetReport, ...] = ()
+    ledger_ok: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
+from llmproxyd.cache.response_cache import CacheReport, Counts
 from llmproxyd.cli import COMMANDS, command_parser, load_command, split_name
 from llmproxyd.config.codes import CODES
 from llmproxyd.config.load import load
@@ -25,7 +26,7 @@ from llmproxyd.exits import Exit
 from llmproxyd.in_force import Generation, InForce, ReloadVerdict
 from llmproxyd.routing.compile import compile_routes
 from llmproxyd.server.exposition import format_metrics
-from llmproxyd.server.metrics import Counters, Scrape
+from llmproxyd.server.metrics import Counters, Gathered, Scrape
 from llmproxyd.server.paths import build_paths
 from llmproxyd.settings import SETTINGS
 from llmproxyd.surfaces import SURFACES
@@ -280,7 +281,8 @@ def _scrape() -> Scrape:
     in_force = InForce()
     in_force.swap(Generation(1, loaded.snapshot, compile_routes(loaded.snapshot), 0.0, loaded.snapshot.hash))
     in_force.record(ReloadVerdict("applied", 1, "t", "start", 0.1, (), 0.0))
-    return Scrape(Counters(), in_force, (), "inotify", 0, 0)
+    gathered = Gathered(cache=CacheReport(Counts(), 0, 0, 0, 0, None), ledger_ok=True)
+    return Scrape(Counters(), in_force, (), "inotify", 0, 0, gathered)
 
 
 def test_troubleshooting_lists_every_code_of_a_diagnostic() -> None:

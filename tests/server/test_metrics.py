@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from llmproxyd import __version__
+from llmproxyd.cache.response_cache import CacheReport, Counts
 from llmproxyd.exchange.account import AttemptRecord, Ending, ExchangeRecord
 from llmproxyd.exchange.line import LineReport
 from llmproxyd.in_force import InForce
@@ -20,6 +21,7 @@ from llmproxyd.server.metrics import Counters, Gathered, Histogram, Scrape
 from llmproxyd.state.registry import Registry
 from llmproxyd.state.report import ProviderReport
 from llmproxyd.state.uptime import Shares
+from llmproxyd.values.budget import Budget, BudgetReport
 from llmproxyd.values.cost import Usage
 from llmproxyd.values.failure import Failure, FailureKind
 from llmproxyd.values.plan import Breaker
@@ -338,3 +340,15 @@ def test_counting_does_not_import_the_library() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout == "False\n"
+
+
+def test_money_is_told_where_there_is_some() -> None:
+    budget = BudgetReport(Budget("all", nanos=10), "", 5, 0, 0, 0, 0.5, 0, 0.0, 1.0)
+    kept = CacheReport(Counts(hits=5, stale_hits=1, misses=3, saved_nanos=2_000_000_000), 4, 400, 2, 0, None)
+    found = scrape(gathered=Gathered(cache=kept, budgets=(budget,), ledger_ok=False))
+    assert value(found, "cache_lookups_total", outcome="hit") == 4
+    assert value(found, "cache_lookups_total", outcome="stale") == 1
+    assert value(found, "cache_lookups_total", outcome="miss") == 3
+    assert value(found, "cache_saved_usd_total") == 2
+    assert value(found, "budget_left_ratio", budget="all", of="") == 0.5
+    assert value(found, "ledger_ok") == 0
