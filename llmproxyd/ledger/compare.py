@@ -19,6 +19,7 @@ ANSWERED: Final = frozenset({"ok", "cut", "cancelled", "cached"})
 """Outcomes somebody got something from. All others cost money that a habit without fallbacks would not have spent."""
 
 MAX_ALTERNATIVES: Final = 10
+MAX_FOR_A_TASK: Final = 2
 _DEFAULT_TASK: Final = "default"
 
 
@@ -65,9 +66,14 @@ def compare(entries: Iterable[Spent], snapshot: Snapshot) -> Comparison:
         tally.add(entry, prices, market)
         if prices and entry.cost_nanos is not None and entry.outcome != "cached":
             tasks.setdefault(entry.task, _Task()).add(entry, entry.cost_nanos, prices)
-    found = [one for name, task in tasks.items() for one in task.alternatives(name, market)]
-    ordered = sorted(found, key=lambda one: (-one.saved_nanos, one.task, one.deployment))
-    return Comparison(tally.savings(), tuple(ordered[:MAX_ALTERNATIVES]))
+    found = [
+        one for name, task in tasks.items() for one in _best(task.alternatives(name, market), MAX_FOR_A_TASK)
+    ]
+    return Comparison(tally.savings(), tuple(_best(found, MAX_ALTERNATIVES)))
+
+
+def _best(found: Iterable[Alternative], limit: int) -> list[Alternative]:
+    return sorted(found, key=lambda one: (-one.saved_nanos, one.task, one.deployment))[:limit]
 
 
 class _Market:

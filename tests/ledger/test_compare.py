@@ -147,6 +147,14 @@ def test_who_could_not_have_given_every_answer_is_not_recommended() -> None:
     assert compare(entries, snapshot(MARKET[1], short)).alternatives == ()
 
 
+def test_no_task_takes_all_the_room() -> None:
+    cheaper = [deployment(f"c{n}/cheap", Price(n * 1000, n * 1000)) for n in range(1, 6)]
+    entries = [spent(task=f"task {n}") for n in range(9)]
+    found = compare(entries, snapshot(MARKET[1], *cheaper)).alternatives
+    assert len(found) == 10
+    assert {one.deployment for one in found} <= {"c1/cheap", "c2/cheap"}
+
+
 PRICES = st.builds(Price, st.integers(0, 10**10), st.integers(0, 10**10))
 USAGES = st.builds(Usage, st.integers(0, 10**6), st.integers(0, 10**5))
 
