@@ -413,6 +413,7 @@ class _Daemon:
         return Gathered(
             lines=self._gates.lines(),
             shed=dict(self._overload.shed),
+            jobs={"in_progress": self._jobs.in_progress},
             events=dict(self._events.counts),
             webhooks=dict(self._webhooks.results),
             cache=self._cache.report(),

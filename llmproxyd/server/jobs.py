@@ -60,6 +60,11 @@ class JobRunner:
         self._unusable = ""
         self._next_sweep_s = 0.0
 
+    @property
+    def in_progress(self) -> int:
+        """How many are being answered now."""
+        return len(self._active)
+
     def handle(self, kind: JobKind, perform: Perform) -> None:
         """Jobs of this kind are done by ``perform``."""
         self._perform[kind] = perform
