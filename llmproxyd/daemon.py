@@ -38,6 +38,7 @@ from llmproxyd.exchange.webhooks import Webhooks
 from llmproxyd.exits import Exit
 from llmproxyd.in_force import InForce, ReloadVerdict
 from llmproxyd.ledger.ledger import Ledger
+from llmproxyd.ledger.store import LedgerReader
 from llmproxyd.reload import Reloader
 from llmproxyd.routing.compile import compile_routes
 from llmproxyd.routing.estimate import estimate_tokens
@@ -46,6 +47,7 @@ from llmproxyd.server.async_calls import AsyncCalls
 from llmproxyd.server.auth import Doorkeeper
 from llmproxyd.server.background import Background
 from llmproxyd.server.callers import Callers
+from llmproxyd.server.cost_views import CostViews
 from llmproxyd.server.detached import Detached
 from llmproxyd.server.exchange_log import ExchangeLog
 from llmproxyd.server.handler import Handler
@@ -84,6 +86,7 @@ _log = logs.get_logger("daemon")
 _FAST_STOP_S = 1.0
 _THREADS = 4
 BUDGETS_SHOWN = 100
+REPORT_TIMEOUT_S = 10.0
 _WATCHDOG_SHARE = 3  # beats per watchdog interval
 
 
@@ -323,6 +326,11 @@ class _Daemon:
             self._async_calls,
             self._background,
             self._callers,
+            CostViews(
+                LedgerReader(self._settings.state_dir, timeout_s=REPORT_TIMEOUT_S),
+                self._budgets,
+                wall=time.time,
+            ),
         )
         self._web = Web(paths, admission, max_body_bytes=self._settings.max_body_bytes)
         server = self._web.new_server()

@@ -11,6 +11,7 @@ from llmproxyd.server.async_calls import AsyncCalls
 from llmproxyd.server.background import PATH as BACKGROUND_PATH
 from llmproxyd.server.background import Background
 from llmproxyd.server.callers import Callers
+from llmproxyd.server.cost_views import BUDGETS_PATH, COST_PATH, CostViews
 from llmproxyd.server.handler import Handler
 from llmproxyd.server.ids import new_request_id
 from llmproxyd.server.names import NameViews
@@ -42,6 +43,7 @@ def build_paths(
     async_calls: AsyncCalls,
     background: Background,
     callers: Callers,
+    costs: CostViews,
 ) -> Paths:
     """``callers`` asks for a key where one is needed, at the paths of clients that are no exchanges."""
     known = callers.known
@@ -55,6 +57,8 @@ def build_paths(
     exact["GET", "/admin/v1/config"] = views.guarded(views.config)
     exact["POST", "/admin/v1/config/reload"] = views.guarded(views.reload)
     exact["GET", "/admin/v1/providers"] = views.guarded(views.providers)
+    exact["GET", COST_PATH] = views.guarded(costs.cost)
+    exact["GET", BUDGETS_PATH] = views.guarded(costs.budgets)
     exact["GET", "/admin/v1/events"] = views.guarded(views.events)
     for method in ("GET", "HEAD"):
         exact[method, "/api/tags"] = known(ollama.tags)
