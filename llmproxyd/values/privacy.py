@@ -1,0 +1,102 @@
+"""What was found in a request that may not go everywhere: kinds of data, where they stand, and what nobody could read.
+
+A kind is a word, or a group and a word: ``email``, ``national_id.us_ssn``. A finding never carries the text it found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+UNSCANNED_KINDS: tuple[str, ...] = ("image", "audio", "file", "text")
+"""What a request may hold that is not read: pictures, sound, documents, and text for which there was no time."""
+
+SOFT_KINDS: frozenset[str] = frozenset({"person", "address", "date_of_birth", "health"})
+HARD_KINDS: frozenset[str] = frozenset(
+    {
+        "email",
+        "phone",
+        "payment_card",
+        "iban",
+        "national_id",
+        "ip",
+        "mac",
+        "passport",
+        "medical_record",
+        "wallet",
+    }
+)
+
+GROUPS: Mapping[str, frozenset[str]] = {
+    "hard": HARD_KINDS,
+    "soft": SOFT_KINDS,
+    "pii": HARD_KINDS | SOFT_KINDS,
+}
+"""Names for several kinds at once. What stands before the dot of a kind is a group too, and needs no row here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """``text[start:end]`` is of this kind, says ``detector``. Offsets count characters of the text as it was given."""
+
+    kind: str
+    start: int
+    end: int
+    detector: str
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One text that would leave, and its place in the request, such as ``messages[2].content[0].text``.
+
+    ``joined``: it goes on where the piece before it ended, as far as a reader is concerned, so that something may have
+    been split between the two.
+    """
+
+    place: str
+    text: str
+    joined: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    place: str
+    finding: Finding
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """``unscanned``: some of UNSCANNED_KINDS. ``failed``: why a detector broke; then every kind counts as found."""
+
+    found: tuple[Found, ...] = ()
+    unscanned: frozenset[str] = frozenset()
+    failed: str | None = None
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        return frozenset(each.finding.kind for each in self.found)
+
+    def has(self, name: str) -> bool:
+        """Whether something of this kind or group was found."""
+        return self.failed is not None or any(covers(name, kind) for kind in self.kinds)
+
+
+NOTHING_FOUND = Scan()
+
+
+def covers(name: str, kind: str) -> bool:
+    """Whether a kind or group means this kind: ``national_id`` and ``pii`` both mean ``national_id.us_ssn``."""
+    members = GROUPS.get(name)
+    if members is not None:
+        return any(covers(member, kind) for member in members)
+    return kind == name or kind.startswith(name + ".")
+
+
+def covers_any(names: Iterable[str], kind: str) -> bool:
+    return any(covers(name, kind) for name in names)
+
+
+def overlap(name: str, other: str) -> bool:
+    """Whether some kind may belong to both names, each a kind or a group."""
+    mine, theirs = GROUPS.get(name, (name,)), GROUPS.get(other, (other,))
+    return any(covers(a, b) or covers(b, a) for a in mine for b in theirs)
