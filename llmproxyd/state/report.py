@@ -238,9 +238,10 @@ def _state_of(
         return "failing", f"no key may be used: {credentials[0].help}"
     if deployments and all(report.cause not in _NOT_ILL for report in deployments):
         return "failing", _reason_for_open(deployments[0], state.trouble)
-    if state.works is None:
+    if state.works is None and not provider.is_mock:
         return "not yet tested", "no probe and no call has ended yet"
-    return ("available", "") if state.works else ("failing", state.trouble)
+    # The built-in provider is always there.
+    return ("failing", state.trouble) if state.works is False else ("available", "")
 
 
 _UNUSABLE = frozenset({"quarantined", "expired"})
