@@ -411,6 +411,21 @@ _ALL: Final = (
         """,
     ),
     _code(
+        "LP211",
+        "unknown kind of data",
+        """`privacy.detect`, a condition on `data` or a mask names a kind of data that nobody looks for, so that nothing would
+        ever be found. Kinds are such as `email` or `national_id.us_ssn`; groups such as `national_id`, `hard` and `pii`
+        mean several. `privacy.patterns` adds kinds of your own, under names that are still free.""",
+        """
+        privacy:
+          detect: [{kinds: [credit_card], label: restricted}]
+        """,
+        """
+        privacy:
+          detect: [{kinds: [payment_card], label: restricted}]
+        """,
+    ),
+    _code(
         "LP302",
         "invalid regular expression",
         """Patterns are RE2: they run in linear time on any text, and therefore know no look-around and no

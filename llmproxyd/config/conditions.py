@@ -6,16 +6,14 @@ A list is *one of*; for ``has``, *all of*. ``absent`` means that the request doe
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from functools import cache
 from typing import Any, Final, TypeAlias
 from zoneinfo import ZoneInfo, available_timezones
 
-import re2
-
+from llmproxyd.config.expressions import compile_pattern_at
 from llmproxyd.config.findings import Findings, did_you_mean, list_names
 from llmproxyd.config.places import Path
 from llmproxyd.config.policy import parse_share_at
-from llmproxyd.config.privacy import tell_unknown_label
+from llmproxyd.config.privacy import read_kinds, tell_unknown_label
 from llmproxyd.config.suggest import closest
 from llmproxyd.config.units import parse_count
 from llmproxyd.values.snapshot import (
@@ -25,6 +23,7 @@ from llmproxyd.values.snapshot import (
     Condition,
     During,
     HasAll,
+    Holds,
     Matches,
     Not,
     OneOf,
@@ -106,6 +105,9 @@ class ConditionReader:
             return AnyOf(tuple(HasAll((word,)) for word in value["any"]))
         return HasAll(tuple(_listed(value)))
 
+    def data(self, fact: str, value: Any, path: Path) -> Condition:
+        return Holds(read_kinds(value, path, self._privacy, self._findings))
+
     def label(self, fact: str, value: Any, path: Path) -> Condition:
         if not isinstance(value, dict):
             return self._labels(value, path)
@@ -171,16 +173,7 @@ class ConditionReader:
         return bounds
 
     def _pattern(self, fact: str, pattern: str, path: Path) -> Matches:
-        try:
-            return Matches(fact, pattern, compile_pattern(pattern))
-        except ValueError as error:
-            self._findings.error(
-                "LP302",
-                path,
-                f"invalid regular expression: {error}",
-                "the syntax is RE2's: no look-around, no back-references",
-            )
-            return Matches(fact, pattern, None)
+        return Matches(fact, pattern, compile_pattern_at(pattern, path, self._findings))
 
 
 READERS: Final[Mapping[str, Reader]] = {
@@ -192,6 +185,7 @@ READERS: Final[Mapping[str, Reader]] = {
     "user": ConditionReader.texts,
     "task": ConditionReader.texts,
     "label": ConditionReader.label,
+    "data": ConditionReader.data,
     "has": ConditionReader.has,
     "tokens_in": ConditionReader.amount,
     "budget_left": ConditionReader.shares,
@@ -219,24 +213,6 @@ def claims_in(when: Mapping[str, Any] | None, path: Path) -> Iterator[Path]:
         elif key == "any":
             for index, inner in enumerate(value):
                 yield from claims_in(inner, (*path, key, index))
-
-
-@cache
-def _options() -> Any:
-    options = re2.Options()
-    options.log_errors = False
-    return options
-
-
-def compile_pattern(pattern: str) -> Any:
-    """An RE2 object with ``search``. Raises ValueError in RE2's words."""
-    try:
-        return re2.compile(pattern, _options())
-    except re2.error as error:
-        text = error.args[0] if error.args else error
-        raise ValueError(text.decode(errors="replace") if isinstance(text, bytes) else str(text)) from None
-    except UnicodeEncodeError:
-        raise ValueError("it holds half of a character") from None
 
 
 def _texts(fact: str, value: Any, key: str = "") -> Condition:

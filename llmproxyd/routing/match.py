@@ -21,6 +21,7 @@ from llmproxyd.values.snapshot import (
     Condition,
     During,
     HasAll,
+    Holds,
     Matches,
     Not,
     OneOf,
@@ -104,6 +105,11 @@ def _one_of(condition: OneOf) -> Test:
 def _has_all(condition: HasAll) -> Test:
     values = frozenset(condition.values)
     return lambda facts: values <= facts.question.prompt.has
+
+
+def _holds(condition: Holds) -> Test:
+    kinds = condition.kinds
+    return lambda facts: any(map(facts.question.scan.has, kinds))
 
 
 def _absent(condition: Absent) -> Test:
@@ -205,6 +211,7 @@ def _any_of(condition: AnyOf) -> Test:
 _COMPILERS: Mapping[type[Any], Callable[[Any], Test]] = {
     OneOf: _one_of,
     HasAll: _has_all,
+    Holds: _holds,
     Range: _range,
     Absent: _absent,
     Matches: _matches,

@@ -10,6 +10,7 @@ from typing import Protocol, TypeAlias
 
 from llmproxyd.values.budget import Bound, Objection
 from llmproxyd.values.failure import Failure
+from llmproxyd.values.privacy import NOTHING_FOUND, Scan
 from llmproxyd.values.request import NO_OVERRIDES, Capability, Operation, Overrides, Priority
 from llmproxyd.values.snapshot import Deployment, FallbackPolicy, Stage, Target
 
@@ -67,6 +68,7 @@ class Question:
     ``tenant`` is known by its key, None where no key is declared.
 
     ``headers`` have lower-case names. ``bytes_in`` is the size of the body. ``now_s`` is wall clock, Unix seconds.
+    ``scan``: what was found in it, as far as anybody looked.
     ``turn`` numbers the questions of this process; ``seed`` makes jitter repeatable. ``purse`` None: no budgets.
     """
 
@@ -92,6 +94,7 @@ class Question:
     turn: int = 0
     seed: int = 0
     purse: Purse | None = None
+    scan: Scan = NOTHING_FOUND
 
     @property
     def budget_left(self) -> float | None:

@@ -27,6 +27,33 @@ HARD_KINDS: frozenset[str] = frozenset(
     }
 )
 
+NATIONAL_IDS: tuple[str, ...] = (
+    "us_ssn",
+    "us_itin",
+    "uk_nino",
+    "uk_nhs",
+    "de_steuer_id",
+    "fr_nir",
+    "it_codice_fiscale",
+    "es_dni",
+    "es_nie",
+    "nl_bsn",
+    "in_aadhaar",
+    "in_pan",
+    "br_cpf",
+    "br_cnpj",
+)
+COINS: tuple[str, ...] = ("ada", "btc", "doge", "eth", "ltc", "trx", "xrp")
+
+KINDS: frozenset[str] = (
+    HARD_KINDS
+    | SOFT_KINDS
+    | {"secret"}
+    | {f"national_id.{name}" for name in NATIONAL_IDS}
+    | {f"wallet.{coin}" for coin in COINS}
+)
+"""Every kind that the files may name. Findings of secrets say more (``secret.NAME``); the files mean them all."""
+
 GROUPS: Mapping[str, frozenset[str]] = {
     "hard": HARD_KINDS,
     "soft": SOFT_KINDS,

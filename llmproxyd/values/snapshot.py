@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 from llmproxyd.values.budget import Budget
 from llmproxyd.values.cost import Price, PriceList
 from llmproxyd.values.failure import FailureKind
+from llmproxyd.values.privacy import covers_any
 from llmproxyd.values.request import Capability, Dialect, Operation, Overrides
 from llmproxyd.values.secret import Secret
 
@@ -273,6 +274,14 @@ class HasAll:
 
 
 @dataclass(frozen=True, slots=True)
+class Holds:
+    """The request holds data of one of these kinds or groups, as far as it was read. Never true of data nobody looked
+    for; always of a request in which a detector broke."""
+
+    kinds: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Range:
     """The fact is a number within these bounds."""
 
@@ -327,7 +336,7 @@ class AnyOf:
     conditions: tuple[Condition, ...]
 
 
-Condition: TypeAlias = OneOf | HasAll | Range | Absent | Matches | During | Not | AllOf | AnyOf
+Condition: TypeAlias = OneOf | HasAll | Holds | Range | Absent | Matches | During | Not | AllOf | AnyOf
 
 
 # --- rules ------------------------------------------------------------------------------------------------------
@@ -474,18 +483,51 @@ class CachePolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class DetectRule:
+    """What is of these kinds or groups gives a request the label of this rank."""
+
+    kinds: tuple[str, ...]
+    label: int
+    place: Place = NOWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class OwnPattern:
+    """A kind of the operator's own: RE2 ``pattern``, or ``words``, found whole and in any case. One of the two is given."""
+
+    kind: str
+    pattern: str = ""
+    words: tuple[str, ...] = ()
+    place: Place = NOWHERE
+
+
+@dataclass(frozen=True, slots=True)
 class Privacy:
-    """``labels`` from low to high; a label's rank is its index. ``clearance`` of a zone is the highest rank it may see."""
+    """``labels`` from low to high; a label's rank is its index. ``clearance`` of a zone is the highest rank it may see.
+
+    ``detect`` empty: nobody looks for anything. ``unscanned``: ranks by what cannot be read (UNSCANNED_KINDS).
+    """
 
     labels: tuple[str, ...] = ("public", "internal", "confidential", "restricted")
     default_label: int = 1
     clearance: Mapping[Zone, int] = field(
         default_factory=lambda: {Zone.EXTERNAL: 1, Zone.PRIVATE: 2, Zone.LOCAL: 3}
     )
+    detect: tuple[DetectRule, ...] = ()
+    unscanned: Mapping[str, int] = field(default_factory=dict)
+    patterns: tuple[OwnPattern, ...] = ()
 
     def rank(self, label: str) -> int | None:
         """The rank of a label's name; None if there is no such label."""
         return self.labels.index(label) if label in self.labels else None
+
+    def rank_of_kind(self, kind: str) -> int | None:
+        """The highest rank that a finding of this kind gives; None: nobody says anything of it."""
+        return max((rule.label for rule in self.detect if covers_any(rule.kinds, kind)), default=None)
+
+    def rank_of_unscanned(self, kind: str) -> int:
+        """The rank that something unread gives: the highest there is where nobody says anything of it."""
+        return self.unscanned.get(kind, len(self.labels) - 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmproxyd.config.conditions import compile_pattern
+from llmproxyd.config.expressions import compile_pattern
 from llmproxyd.routing.match import Facts, compile_condition
 from llmproxyd.values.plan import Question
 from llmproxyd.values.snapshot import (

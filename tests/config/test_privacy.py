@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from llmproxyd.values.snapshot import Privacy, Zone
+from llmproxyd.values.snapshot import Holds, Privacy, Zone
 from tests.config.building import PROVIDERS, build, codes_of, marked, only_problem, snapshot_of
 
 
@@ -53,3 +53,84 @@ def test_an_unknown_label_is_told_with_the_one_that_is_meant(privacy: str, tmp_p
     problem = only_problem(loaded, "LP203")
     assert marked(problem, loaded) == "interna"
     assert problem.helps[0] == "did you mean `internal`?"
+
+
+def test_what_to_look_for_is_read_with_its_labels(tmp_path: Path) -> None:
+    routing = r"""
+        privacy:
+          detect:
+            - {kinds: [secret, national_id.us_ssn], label: restricted}
+            - {kinds: code_name, label: confidential}
+            - {kinds: pii, label: internal}
+          unscanned: {image: internal, file: confidential}
+          patterns:
+            code_name: [Falcon, Blue Bird]
+            staff.number: '\bS-[0-9]{6}\b'
+    """
+    privacy = snapshot_of(build(tmp_path, PROVIDERS, routing)).privacy
+    assert [(rule.kinds, rule.label) for rule in privacy.detect] == [
+        (("secret", "national_id.us_ssn"), 3),
+        (("code_name",), 2),
+        (("pii",), 1),
+    ]
+    assert [(own.kind, own.pattern, own.words) for own in privacy.patterns] == [
+        ("code_name", "", ("Falcon", "Blue Bird")),
+        ("staff.number", r"\bS-[0-9]{6}\b", ()),
+    ]
+    ranks = {
+        kind: privacy.rank_of_kind(kind) for kind in ("secret.jwt", "national_id.us_ssn", "email", "other")
+    }
+    assert ranks == {"secret.jwt": 3, "national_id.us_ssn": 3, "email": 1, "other": None}
+    assert [privacy.rank_of_unscanned(kind) for kind in ("image", "audio", "file", "text")] == [1, 3, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("privacy", "marked_text", "suggestion"),
+    [
+        (
+            "detect: [{kinds: [emali], label: restricted}]",
+            "emali",
+            "did you mean `email`?",
+        ),
+        (
+            "detect: [{kinds: national_id.us_sn, label: restricted}]",
+            "national_id.us_sn",
+            "did you mean `national_id`?",
+        ),
+        (
+            "detect: [{kinds: secret.aws, label: restricted}]",
+            "secret.aws",
+            "did you mean `secret`?",
+        ),
+        (
+            "patterns: {email: [me]}",
+            "email",
+            "give it another name, such as `own_email`",
+        ),
+    ],
+)
+def test_a_kind_nobody_looks_for_is_told(
+    privacy: str, marked_text: str, suggestion: str, tmp_path: Path
+) -> None:
+    loaded = build(tmp_path, PROVIDERS, f"privacy: {{{privacy}}}")
+    problem = only_problem(loaded, "LP211")
+    assert marked(problem, loaded) == marked_text
+    assert problem.helps[0] == suggestion
+
+
+def test_a_pattern_that_is_none_and_a_label_that_is_none_are_told(tmp_path: Path) -> None:
+    loaded = build(tmp_path, PROVIDERS, "privacy: {patterns: {x: '('}}")
+    assert codes_of(loaded) == ["LP302"]
+    loaded = build(tmp_path, PROVIDERS, "privacy: {unscanned: {image: secrett}}")
+    assert codes_of(loaded) == ["LP203"]
+    loaded = build(tmp_path, PROVIDERS, "privacy: {detect: [{kinds: [email], label: secrett}]}")
+    assert codes_of(loaded) == ["LP203"]
+
+
+def test_a_condition_on_data_reads_kinds_and_groups(tmp_path: Path) -> None:
+    rule = "pipeline: {privacy: [{name: r, when: {data: [pii, code_name]}, reject: no}]}"
+    patterns = "privacy: {patterns: {code_name: [Falcon]}}"
+    (built,) = snapshot_of(build(tmp_path, PROVIDERS, f"{patterns}\n{rule}\n")).rules
+    assert built.when == Holds(("pii", "code_name"))
+    problem = only_problem(build(tmp_path, PROVIDERS, rule), "LP211")
+    assert problem.helps[0] != ""
