@@ -514,9 +514,11 @@ class Exchange:
 
     def _count(self, tried: _Try, failure: Failure | None) -> Counted:
         """What the attempt came to; once it is complete, that stands."""
-        if tried.counted is None or not tried.running.complete:
-            tried.counted = self._means.books.count(tried.running, failure, self._asker.tokens_in)
-        return tried.counted
+        if tried.counted is not None:
+            return tried.counted
+        counted = self._means.books.count(tried.running, failure, self._asker.tokens_in)
+        tried.counted = counted if tried.running.complete else None
+        return counted
 
     @property
     def cost_nanos(self) -> int | None:
