@@ -78,6 +78,7 @@ class RunningAttempt:
         self.usage: Usage | None = None
         self.bytes_read = 0
         self._frames = 0
+        self._begun_bytes = 0
         self._least_bytes: int | None = None
         self._frame_end = _FRAME_ENDS.get(adapter.dialect, b"\n\n")
         self.finish: Finish | None = None
@@ -124,8 +125,8 @@ class RunningAttempt:
     async def _until_content(self, reply: Reply) -> None:
         while True:
             data = await reply.read()
-            self._count(data)
             progress = self.lane.feed(data) if data else self.lane.close()
+            self._count(data, progress)
             self._take(progress)
             if not data or progress.done:
                 self.complete = True
@@ -162,8 +163,8 @@ class RunningAttempt:
                 while not self.complete:
                     alarm.set(min(content_s + stall_s, end_s))
                     data = await reply.read()
-                    self._count(data)
                     progress = self.lane.feed(data) if data else self.lane.close()
+                    self._count(data, progress)
                     # The timer guards against a silent provider, not a slow client: it rests while we write.
                     alarm.set(None)
                     self.usage = progress.usage or self.usage
@@ -191,15 +192,25 @@ class RunningAttempt:
         one for each four bytes beyond what every frame has around its text, whichever is more."""
         if not self.call.stream:
             return -(-self.bytes_read // _BYTES_PER_TOKEN)
-        text_bytes = self.bytes_read - self._frames * (self._least_bytes or 0)
+        around = self._least_bytes
+        text_bytes = 0 if around is None else self.bytes_read - self._frames * around
         return max(self._frames - _FRAMES_WITHOUT_TEXT, text_bytes // _BYTES_PER_TOKEN, 0)
 
-    def _count(self, data: bytes) -> None:
+    def _count(self, data: bytes, progress: Progress) -> None:
         self.bytes_read += len(data)
         frames = data.count(self._frame_end)
+        if not frames:
+            self._begun_bytes += len(data)
+            return
+        left = len(data) - data.rfind(self._frame_end) - len(self._frame_end)
+        whole_bytes, self._begun_bytes = self._begun_bytes + len(data) - left, left
         self._frames += frames
-        if frames and (self._least_bytes is None or len(data) < self._least_bytes * frames):
-            self._least_bytes = len(data) // frames
+        # A frame that only says how it ended is shorter than one around a text: beside it every text would look long.
+        if progress.content and progress.finish is None:
+            each_bytes = whole_bytes // frames
+            self._least_bytes = (
+                each_bytes if self._least_bytes is None else min(self._least_bytes, each_bytes)
+            )
 
     async def drain(self) -> None:
         """After the dialect's own end: read what little may follow, so that the connection can serve again."""
