@@ -15,10 +15,11 @@ from llmproxyd.config.findings import Findings
 from llmproxyd.config.names import NameReader, place_span
 from llmproxyd.config.places import Path
 from llmproxyd.config.policy import OFF, parse_share_at, read_hedge, read_policy
-from llmproxyd.config.privacy import rank_of
+from llmproxyd.config.privacy import rank_of, read_kinds
 from llmproxyd.config.problem import Span
 from llmproxyd.config.units import parse_count
 from llmproxyd.values.budget import Budget
+from llmproxyd.values.privacy import overlap
 from llmproxyd.values.request import Capability, Overrides
 from llmproxyd.values.snapshot import (
     Deployment,
@@ -95,6 +96,7 @@ def _rule(row: Mapping[str, Any], stage: Stage, path: Path, reader: RuleReader) 
         max_cost_nanos=parse_usd_at(reader.findings, (*path, "max_cost"), row.get("max_cost")),
         reject=row.get("reject"),
         cache_off=row.get("cache") == OFF,
+        mask=_mask(row.get("mask", ()), (*path, "mask"), where, reader),
         place=reader.findings.place_of_value((*path, "name")),
     )
 
@@ -134,6 +136,7 @@ _COMPANY: Final[Sequence[tuple[str, Callable[[Mapping[str, Any], Stage], bool], 
         "works only beside `rank_by: weight`",
     ),
     ("label", lambda row, stage: stage is Stage.PRIVACY, "works only in the privacy stage"),
+    ("mask", lambda row, stage: stage is Stage.PRIVACY, "works only in the privacy stage"),
 )
 
 
@@ -202,6 +205,24 @@ def _weights(row: Mapping[str, float], path: Path, where: str, reader: RuleReade
             "LP105", path, f"the weights of {where} add up to 0", "give one of them a weight"
         )
     return weights
+
+
+def _mask(value: str | Sequence[str], path: Path, where: str, reader: RuleReader) -> tuple[str, ...]:
+    """Kinds to be masked; LP303 for those that keep nobody from seeing a request, so that they are never masked."""
+    before = len(reader.findings.problems)
+    kinds = read_kinds(value, path, reader.privacy, reader.findings)
+    if len(reader.findings.problems) > before:
+        return kinds
+    labelled = [name for rule in reader.privacy.detect for name in rule.kinds]
+    for index, kind in enumerate(kinds):
+        if not any(overlap(kind, name) for name in labelled):
+            reader.findings.warning(
+                "LP303",
+                path if isinstance(value, str) else (*path, index),
+                f"{where} masks `{kind}`, but finding it gives a request no label, so that it is never masked",
+                f"add it to `privacy.detect`: `- {{kinds: [{kind}], label: …}}`",
+            )
+    return kinds
 
 
 def _overrides(row: Mapping[str, Any], path: Path, findings: Findings) -> Overrides:

@@ -78,6 +78,7 @@ class CompiledRule:
     continues_final: bool = False
     max_cost_usd: float | None = None
     reject: str | None = None
+    mask: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -313,6 +314,7 @@ def _compile_rule(rule: Rule, snapshot: Snapshot, tasks: Sequence[str]) -> Compi
         continues_final=rule.continues is False and rule.stage is Stage.PRIVACY,
         max_cost_usd=None if rule.max_cost_nanos is None else rule.max_cost_nanos / NANOS_PER_USD,
         reject=rule.reject,
+        mask=frozenset(rule.mask),
     )
 
 

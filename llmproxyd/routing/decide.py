@@ -16,11 +16,14 @@ from llmproxyd.routing.compile import CompiledRule, Field, Option, Routes, Short
 from llmproxyd.routing.match import Facts
 from llmproxyd.routing.privacy import (
     DEFAULT_SOURCES,
+    apply_findings,
     apply_label_rules,
+    build_mask,
     claim_label,
     default_facts,
     drop_uncleared,
     fenced_off,
+    mark_masked,
     no_route,
 )
 from llmproxyd.values.failure import Failure, FailureKind
@@ -70,8 +73,9 @@ def decide_among(shortlist: Shortlist, question: Question, routes: Routes, readi
             return _refused(_rejection(rule), facts, routes, shortlist, sources, matched, dropped)
 
     overrides = _overrides(matched)
+    mask = build_mask(facts, matched, routes)
     if options:
-        options = drop_uncleared(options, facts, routes, dropped)
+        options = drop_uncleared(options, facts, routes, dropped, mask)
         options = _pass_gates(options, matched, question, dropped, explicit=shortlist.explicit)
     if options and (routes.rules_on_cost or question.purse is not None):
         options, failure = cost.drop_unaffordable(options, matched, question, overrides, dropped)
@@ -83,7 +87,7 @@ def decide_among(shortlist: Shortlist, question: Question, routes: Routes, readi
         fallback, continues = _hedged(fallback, matched), _continues(matched)
     return Plan(
         target=shortlist.target,
-        candidates=_ranked(options, matched, shortlist, question, readings),
+        candidates=mark_masked(_ranked(options, matched, shortlist, question, readings), facts, mask),
         dropped=tuple(dropped),
         fallback=fallback,
         label=facts.label,
@@ -144,9 +148,11 @@ def _unable(option: Option, question: Question, *, mock: bool) -> Verdict | None
 def _match_rules(facts: Facts, routes: Routes) -> tuple[list[CompiledRule], tuple[str, ...]]:
     """The rules that apply, in order, and who raised the label. Rules that raise it come first; all others are judged
     by the label they leave behind."""
+    found = apply_findings(facts, routes)
     if not routes.label_rules and facts.question.label is None:
-        return [r for r in routes.rules if r.applies is None or r.applies(facts)], DEFAULT_SOURCES
-    raising, sources = apply_label_rules(facts, routes)
+        matched = [r for r in routes.rules if r.applies is None or r.applies(facts)]
+        return matched, (*DEFAULT_SOURCES, *found)
+    raising, sources = apply_label_rules(facts, routes, found)
     matched = [
         r
         for r in routes.rules

@@ -1,18 +1,24 @@
 """Stage 1: where may this request go. The label, who may see it, and what to say when nobody may.
 
 No rule of a later stage can weaken what is decided here. A label only rises: the default is the floor, a caller's
-claim and the rules raise it.
+claim, what was found in the request and the rules raise it.
+
+Who may not see the request for what was found in it may still see a copy without that, where rules say so. The copy has a
+label of its own: the highest of all that masking does not take away.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from llmproxyd.routing.compile import CompiledRule, Option, Routes
 from llmproxyd.routing.match import Facts
 from llmproxyd.values.failure import Failure, FailureKind
 from llmproxyd.values.plan import Candidate, Question, Verdict
-from llmproxyd.values.snapshot import Stage
+from llmproxyd.values.privacy import NOTHING_FOUND, Scan, covers_any
+from llmproxyd.values.request import Operation
+from llmproxyd.values.snapshot import Privacy, Stage
 
 LABEL_HEADER = "x-llmproxyd-label"
 DEFAULT_SOURCES = ("default",)
@@ -40,14 +46,43 @@ def claim_label(facts: Facts, routes: Routes) -> Failure | None:
     return None
 
 
-def apply_label_rules(facts: Facts, routes: Routes) -> tuple[frozenset[CompiledRule], tuple[str, ...]]:
+def apply_findings(facts: Facts, routes: Routes) -> tuple[str, ...]:
+    """Let what was found in the request, and what nobody could read of it, raise the label. -> who raised it."""
+    scan = facts.question.scan
+    if scan is NOTHING_FOUND:
+        return ()
+    before, sources = facts.label_rank, []
+    for rank, source in _ranks_found(scan, routes.snapshot.privacy):
+        if rank > before:
+            sources.append(source)
+            _raise(facts, rank, routes)
+    return tuple(sources)
+
+
+def _ranks_found(scan: Scan, privacy: Privacy, masked: Collection[str] = ()) -> Iterator[tuple[int, str]]:
+    """Each finding that ``masked`` does not cover, with the rank that it gives."""
+    if scan.failed is not None:
+        yield len(privacy.labels) - 1, "a detector that failed"
+    for kind in sorted(scan.kinds):
+        rank = privacy.rank_of_kind(kind)
+        if rank is not None and not covers_any(masked, kind):
+            yield rank, f"{kind} found"
+    if privacy.detect:
+        for kind in sorted(scan.unscanned):
+            yield privacy.rank_of_unscanned(kind), f"{kind} not scanned"
+
+
+def apply_label_rules(
+    facts: Facts, routes: Routes, found: Sequence[str] = ()
+) -> tuple[frozenset[CompiledRule], tuple[str, ...]]:
     """Raise the label by every matching rule that has one, top to bottom; each sees the label as it stands there.
 
-    Returns the rules that matched, and who raised the label.
+    ``found``: what has raised it already. Returns the rules that matched, and who raised the label.
     """
     sources = list(DEFAULT_SOURCES)
-    if facts.label_rank > routes.snapshot.privacy.default_label:
+    if _claimed_rank(facts.question, routes) > routes.snapshot.privacy.default_label:
         sources.append("header")
+    sources += found
     matched = []
     for rule in routes.label_rules:
         if rule.applies is None or rule.applies(facts):
@@ -63,17 +98,75 @@ def _raise(facts: Facts, rank: int, routes: Routes) -> None:
         facts.label_rank, facts.label = rank, routes.snapshot.privacy.labels[rank]
 
 
+def _claimed_rank(question: Question, routes: Routes) -> int:
+    """The rank of the caller's own label, which is one that exists; -1 without one."""
+    return -1 if question.label is None else routes.label_ranks[question.label]
+
+
+# --- the masked copy --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """What may be taken out of the request, and ``rank``, the label's, of the copy that is left. ``rule``: who says so."""
+
+    kinds: frozenset[str]
+    rank: int
+    rule: str
+
+
+def build_mask(facts: Facts, matched: Sequence[CompiledRule], routes: Routes) -> Mask | None:
+    """The mask of the rules that match; None if there is none, or if it would not lower the label.
+
+    Only conversations are masked: a vector of a masked text would be near to nothing it ought to be near to.
+    """
+    question = facts.question
+    masking = [rule for rule in matched if rule.mask]
+    if not masking or question.scan is NOTHING_FOUND or question.operation is Operation.EMBEDDING:
+        return None
+    kinds = frozenset().union(*(rule.mask for rule in masking))
+    privacy = routes.snapshot.privacy
+    rank = max(
+        privacy.default_label,
+        _claimed_rank(question, routes),
+        *(rule.label for rule in matched if rule.label is not None),
+        *(rank for rank, _ in _ranks_found(question.scan, privacy, kinds)),
+    )
+    return Mask(kinds, rank, masking[0].name) if rank < facts.label_rank else None
+
+
+def mark_masked(candidates: Sequence[Candidate], facts: Facts, mask: Mask | None) -> tuple[Candidate, ...]:
+    """The candidates, with what is taken out of the request for those who may not see all of it."""
+    if mask is None:
+        return tuple(candidates)
+    verdict = Verdict(Stage.PRIVACY, mask.rule, f"sees it without {', '.join(sorted(mask.kinds))}")
+    return tuple(
+        replace(each, verdicts=(verdict, *each.verdicts), masked=mask.kinds)
+        if each.deployment.provider.clearance < facts.label_rank
+        else each
+        for each in candidates
+    )
+
+
+# --- the fence --------------------------------------------------------------------------------------------------
+
+
 def drop_uncleared(
-    options: Sequence[Option], facts: Facts, routes: Routes, dropped: list[Candidate]
+    options: Sequence[Option],
+    facts: Facts,
+    routes: Routes,
+    dropped: list[Candidate],
+    mask: Mask | None = None,
 ) -> list[Option]:
-    """Those who may see the label; the others go to ``dropped``."""
-    rank = facts.label_rank
+    """Those who may see the label, or that of the masked copy; the others go to ``dropped``."""
+    rank = facts.label_rank if mask is None else mask.rank
     cleared = [o for o in options if o.clearance >= rank]
     if len(cleared) < len(options):
         labels = routes.snapshot.privacy.labels
+        masked = "" if mask is None else f", masked `{labels[mask.rank]}`"
         for option in options:
             if option.clearance < rank:
-                reason = _clearance_reason(option, labels, facts.label)
+                reason = _clearance_reason(option, labels, facts.label) + masked
                 verdict = Verdict(Stage.PRIVACY, "", reason, dropped=True)
                 dropped.append(Candidate(option.deployment, (verdict,)))
     return cleared

@@ -162,11 +162,13 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A deployment still in question, or dropped. ``rank`` is what it was sorted by."""
+    """A deployment still in question, or dropped. ``rank`` is what it was sorted by. ``masked``: the kinds and groups of
+    data that are taken out of what it sees; empty: it sees the request as it is."""
 
     deployment: Deployment
     verdicts: tuple[Verdict, ...] = ()
     rank: tuple[float | str, ...] = ()
+    masked: frozenset[str] = frozenset()
 
     @property
     def dropped(self) -> bool:

@@ -429,6 +429,7 @@ class Rule:
     of ``rank_by: price``. ``label`` is a label's rank. ``fallback`` replaces the policy, ``hedge`` the policy's own;
     ``fallback_off``, ``hedge_off`` and ``continues`` False are final from the privacy stage. ``cache_off`` is final from
     every stage. ``max_cost_nanos``: who is expected to cost more is dropped. ``reject`` is the message for the client.
+    ``mask``: kinds and groups of data that are taken out for whoever may not see them.
     """
 
     name: str
@@ -451,6 +452,7 @@ class Rule:
     reject: str | None = None
     place: Place = NOWHERE
     cache_off: bool = False
+    mask: tuple[str, ...] = ()
 
 
 class CacheScope(StrEnum):
