@@ -6,10 +6,11 @@ import os
 from pathlib import Path
 
 from llmproxyd.commands.console import CannotGoOn, Console
-from llmproxyd.config.load import Loaded, load
+from llmproxyd.config.load import Loaded
 from llmproxyd.config.report import format_text
 from llmproxyd.exits import Exit
 from llmproxyd.values.snapshot import Snapshot
+from llmproxyd.vetting import load
 
 MAIN_FILES = ("providers.yaml", "routing.yaml")
 

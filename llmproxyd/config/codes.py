@@ -477,6 +477,26 @@ _ALL: Final = (
         """,
     ),
     _code(
+        "LP401",
+        "a request can get where it must not",
+        """Before rules come into force, every request that they can tell apart is tried, under every name, with any of the
+        providers down and after every failure. One was found that gets where `assert` says that none can, or past the
+        fence itself. The note `path` shows it: what it says, its label, the rules that apply, who fails, and who is
+        asked then. A claim or a pattern protects only from requests that make or match it.""",
+        """
+        pipeline:
+          privacy: [{name: hr stays home, when: {project: hr, has: [files]}, require: {zone: [local]}}]
+        assert:
+          - never: {project: hr, reaches: {zone: external}}
+        """,
+        """
+        pipeline:
+          privacy: [{name: hr stays home, when: {project: hr}, require: {zone: [local]}}]
+        assert:
+          - never: {project: hr, reaches: {zone: external}}
+        """,
+    ),
+    _code(
         "LP402",
         "a privacy rule that rests on what anybody can claim",
         """Project, user, task and label come from headers that any client can send. A privacy rule that only holds when
@@ -490,6 +510,29 @@ _ALL: Final = (
         privacy:
           default_label: confidential
           clearance: {external: internal}
+        """,
+    ),
+    _code(
+        "LP403",
+        "an assertion that cannot be decided",
+        """There are more kinds of requests to tell apart than can be tried when the files are loaded. Every pattern, every
+        word of `has`, every kind of data and every value of a claim that a narrowing rule names multiplies them. What
+        cannot be shown is not taken for granted. Merge patterns that lead to the same action, or let `label` gather
+        them and one rule act on it.""",
+        """
+        pipeline:
+          privacy:
+            - {name: word 1, when: {prompt: apple}, require: {zone: [local]}}
+            - {name: word 2, when: {prompt: pear}, require: {zone: [local]}}   # and so on, a rule for each of 30 words
+        assert:
+          - never: {project: hr, reaches: {zone: external}}
+        """,
+        """
+        pipeline:
+          privacy:
+            - {name: words, when: {prompt: 'apple|pear'}, require: {zone: [local]}}
+        assert:
+          - never: {project: hr, reaches: {zone: external}}
         """,
     ),
     _code(

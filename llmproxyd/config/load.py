@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from llmproxyd.config.alerts import build_webhooks
+from llmproxyd.config.assertions import build_assertions
 from llmproxyd.config.budgets import BudgetReader
 from llmproxyd.config.cache import build_cache
 from llmproxyd.config.catalogue import catalogue_date
@@ -242,6 +243,7 @@ class _Compiler:
         cache = build_cache(document, rule_reader.conditions, findings)
         budgets = BudgetReader(findings, reader, tenants).read(document)
         webhooks = build_webhooks(document, findings)
+        assertions = build_assertions(document, rule_reader)
         if has_errors(self.problems):
             return None
         own = [tenant.budget for tenant in tenants.values() if tenant.budget is not None]
@@ -261,6 +263,7 @@ class _Compiler:
             tenants=tenants,
             budgets=budgets,
             webhooks=webhooks,
+            assertions=assertions,
             cache=cache,
             watched=tuple(map(str, self.files.paths)),
         )

@@ -21,6 +21,7 @@ from llmproxyd.exchange.upstream import (
     Upstream,
 )
 from llmproxyd.values.answer import Finish
+from llmproxyd.values.clearance import Clearance
 from llmproxyd.values.contracts import Adapter, Call, Progress
 from llmproxyd.values.cost import Usage
 from llmproxyd.values.failure import Failure, FailureKind
@@ -49,7 +50,8 @@ CONFIGURED = Patience()
 class RunningAttempt:
     """``begin`` first; when it returns, ``first`` holds the bytes to commit with and ``rest`` gives what follows.
 
-    Times are monotonic seconds of ``clock``, which runs with the loop's own.
+    Times are monotonic seconds of ``clock``, which runs with the loop's own. ``clearance``: the candidate's; without one
+    nothing is sent.
     """
 
     def __init__(
@@ -61,8 +63,10 @@ class RunningAttempt:
         call: Call,
         clock: Callable[[], float],
         operation: Operation = Operation.CHAT,
+        clearance: Clearance | None = None,
     ) -> None:
         self.deployment = deployment
+        self.clearance = clearance
         self.operation = operation
         self.lane = lane
         self.call = call
@@ -93,7 +97,7 @@ class RunningAttempt:
         self._stall_s = min(timeouts.stall_s, patience.stall_s)
         try:
             with Alarm(min(own_limit_s, deadline_s)):
-                self._reply = await upstream.send(self.call, self.deployment)
+                self._reply = await upstream.send(self.call, self.deployment, self.clearance)
                 await self._until_commit(self._reply)
         except TimeoutError:
             self.close()

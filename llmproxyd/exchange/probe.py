@@ -14,6 +14,7 @@ from math import inf
 
 from llmproxyd.exchange.upstream import AttemptFailed, Upstream
 from llmproxyd.state.registry import Registry
+from llmproxyd.values.clearance import constant_call
 from llmproxyd.values.contracts import Adapter, Listed
 from llmproxyd.values.failure import Failure, FailureKind
 from llmproxyd.values.request import Dialect
@@ -148,8 +149,8 @@ class Prober:
             return Asked(False, f"this version does not speak {provider.dialect.value}")
         began_s = self._clock()
         try:
-            call = adapter.format_probe(provider)
-            status, body = await self._upstream.fetch(call, provider, timeout_s=self._timeout_s)
+            probe = constant_call(adapter.format_probe(provider), provider)
+            status, body = await self._upstream.fetch(probe, provider, timeout_s=self._timeout_s)
         except AttemptFailed as failed:
             detail = failed.failure.detail or failed.failure.message
             return Asked(False, detail, failure=failed.failure, duration_s=self._clock() - began_s)

@@ -23,6 +23,7 @@ from llmproxyd.adapters.mock import mock_answer
 from llmproxyd.exchange.pool import Pool
 from llmproxyd.exchange.resolver import NameTable, Resolver
 from llmproxyd.exchange.wire_faults import WIRE_ERRORS, cut, too_long, unreachable
+from llmproxyd.values.clearance import Clearance, ConstantCall, NotCleared, require
 from llmproxyd.values.contracts import Call
 from llmproxyd.values.failure import Failure, FailureKind
 from llmproxyd.values.snapshot import Deployment, Mock, Provider, Snapshot, Zone
@@ -147,18 +148,23 @@ class Upstream:
         self._sleep = sleep
         self._mock_calls: dict[str, itertools.count[int]] = {}
 
-    async def send(self, call: Call, deployment: Deployment) -> Reply:
-        """Send ``call``, wait for the head of the answer. Raises AttemptFailed."""
+    async def send(self, call: Call, deployment: Deployment, clearance: Clearance | None) -> Reply:
+        """Send ``call``, wait for the head of the answer. Raises AttemptFailed; and NotCleared, before a name is looked up,
+        if ``clearance`` is for another deployment."""
+        if clearance is not None:
+            require(clearance, deployment)
         provider = deployment.provider
         if provider.is_mock:
             return self._send_to_mock(call, deployment)
         return await self._send_http(call, provider)
 
-    async def fetch(self, call: Call, provider: Provider, *, timeout_s: float) -> tuple[int, bytes]:
-        """A small call (a probe) from start to end: status and body. Raises AttemptFailed."""
+    async def fetch(self, probe: ConstantCall, provider: Provider, *, timeout_s: float) -> tuple[int, bytes]:
+        """A probe from start to end: status and body. Raises AttemptFailed; and NotCleared if it was made for another."""
+        if not isinstance(probe, ConstantCall) or probe.provider != provider.identity:
+            raise NotCleared(f"{provider.name} is asked without a request by its own probe alone")
         try:
             async with asyncio.timeout(timeout_s):
-                reply = await self._send_http(call, provider)
+                reply = await self._send_http(probe.call, provider)
                 try:
                     return reply.status, await reply.read_all(MAX_PROBE_BYTES)
                 finally:

@@ -16,6 +16,7 @@ from llmproxyd.routing.compile import CompiledRule, Field, Option, Routes, Short
 from llmproxyd.routing.match import Facts
 from llmproxyd.routing.privacy import (
     DEFAULT_SOURCES,
+    Mask,
     apply_findings,
     apply_label_rules,
     build_mask,
@@ -26,6 +27,7 @@ from llmproxyd.routing.privacy import (
     mark_masked,
     no_route,
 )
+from llmproxyd.values.clearance import grant
 from llmproxyd.values.failure import Failure, FailureKind
 from llmproxyd.values.plan import Candidate, Plan, Question, Readings, Verdict
 from llmproxyd.values.request import NO_OVERRIDES, Operation, Overrides
@@ -87,7 +89,9 @@ def decide_among(shortlist: Shortlist, question: Question, routes: Routes, readi
         fallback, continues = _hedged(fallback, matched), _continues(matched)
     return Plan(
         target=shortlist.target,
-        candidates=mark_masked(_ranked(options, matched, shortlist, question, readings), facts, mask),
+        candidates=_with_leave(
+            mark_masked(_ranked(options, matched, shortlist, question, readings), facts, mask), facts, mask
+        ),
         dropped=tuple(dropped),
         fallback=fallback,
         label=facts.label,
@@ -225,6 +229,26 @@ def _continues(matched: Sequence[CompiledRule]) -> bool:
     if not speaking or any(rule.continues_final for rule in speaking):
         return False
     return speaking[0].continues is True
+
+
+# --- leave to send ----------------------------------------------------------------------------------------------
+
+
+def _with_leave(candidates: Sequence[Candidate], facts: Facts, mask: Mask | None) -> tuple[Candidate, ...]:
+    """The candidates, each with leave to be sent the request, or the masked copy where that is what it sees."""
+    whole, copy = facts.label_rank, facts.label_rank if mask is None else mask.rank
+    return tuple(
+        [
+            Candidate(
+                each.deployment,
+                each.verdicts,
+                each.rank,
+                each.masked,
+                grant(each.deployment, copy if each.masked else whole),
+            )
+            for each in candidates
+        ]
+    )
 
 
 # --- ranks ------------------------------------------------------------------------------------------------------

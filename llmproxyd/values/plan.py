@@ -9,6 +9,7 @@ from math import inf
 from typing import Protocol, TypeAlias
 
 from llmproxyd.values.budget import Bound, Objection
+from llmproxyd.values.clearance import Clearance
 from llmproxyd.values.failure import Failure
 from llmproxyd.values.privacy import NOTHING_FOUND, Scan
 from llmproxyd.values.request import NO_OVERRIDES, Capability, Operation, Overrides, Priority
@@ -163,12 +164,14 @@ class Verdict:
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A deployment still in question, or dropped. ``rank`` is what it was sorted by. ``masked``: the kinds and groups of
-    data that are taken out of what it sees; empty: it sees the request as it is."""
+    data that are taken out of what it sees; empty: it sees the request as it is. ``clearance``: leave to send it that, and
+    with which label; who was dropped has none."""
 
     deployment: Deployment
     verdicts: tuple[Verdict, ...] = ()
     rank: tuple[float | str, ...] = ()
     masked: frozenset[str] = frozenset()
+    clearance: Clearance | None = None
 
     @property
     def dropped(self) -> bool:

@@ -533,12 +533,24 @@ class Privacy:
 
 
 @dataclass(frozen=True, slots=True)
+class Assertion:
+    """What the operator says can never happen: a request for which ``when`` holds reaches a deployment in one of ``zones``
+    and of one of ``providers`` (empty: any). Proven when the files are loaded; it decides nothing."""
+
+    when: Condition
+    zones: tuple[Zone, ...] = ()
+    providers: tuple[str, ...] = ()
+    place: Place = NOWHERE
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """One generation of the configuration.
 
     ``hash``: over the canonical meaning of both files, what references resolved to (as fingerprints) and what was
     discovered: equal hashes mean that nothing changed. ``names``: every name a client may ask for that is known ahead.
     ``default_provider``: preferred where nothing else decides. ``watched``: files whose change may change this.
+    ``assertions``: what must be true of all this.
     ``budgets``: all but those that stand with a tenant. ``webhooks`` are not shown: their URLs often hold a token.
     """
 
@@ -555,3 +567,4 @@ class Snapshot:
     webhooks: tuple[str, ...] = field(default=(), repr=False)
     cache: CachePolicy = CachePolicy()
     watched: tuple[str, ...] = ()
+    assertions: tuple[Assertion, ...] = ()

@@ -23,6 +23,7 @@ from llmproxyd.state.registry import Outcome, Registry
 from llmproxyd.state.retry_budget import RetryBudget
 from llmproxyd.surfaces import SURFACES
 from llmproxyd.values.budget import Bound
+from llmproxyd.values.clearance import grant
 from llmproxyd.values.contracts import Adapter, Call
 from llmproxyd.values.failure import Failure
 from llmproxyd.values.plan import Candidate, Plan
@@ -114,7 +115,7 @@ def plan(*deployments: Deployment, continues: bool = False, **policy: Any) -> Pl
     given: dict[str, Any] = {"on": DEFAULT_FALLBACK_ON, "retry_max": 0}
     return Plan(
         target=None,
-        candidates=tuple(Candidate(deployment) for deployment in deployments),
+        candidates=tuple(Candidate(d, clearance=grant(d, 1)) for d in deployments),
         dropped=(),
         fallback=FallbackPolicy(**(given | policy)),
         label="internal",
@@ -128,7 +129,14 @@ def attempt(deployment: Deployment, speaker: Voice | None = None) -> RunningAtte
     adapter = ADAPTERS[choose_dialect(speaker.request, deployment)]
     lane = choose_lane(speaker, adapter, deployment)
     call = lane.format_call(deployment, plan().overrides)
-    return RunningAttempt(deployment=deployment, adapter=adapter, lane=lane, call=call, clock=time.monotonic)
+    return RunningAttempt(
+        deployment=deployment,
+        adapter=adapter,
+        lane=lane,
+        call=call,
+        clock=time.monotonic,
+        clearance=grant(deployment, 1),
+    )
 
 
 def means(

@@ -10,6 +10,7 @@ import pytest
 
 from llmproxyd.exchange.gate import Toll
 from llmproxyd.exchange.upstream import Upstream
+from llmproxyd.values.clearance import grant
 from llmproxyd.values.failure import Failure, FailureKind
 from llmproxyd.values.plan import Breaker, Candidate, Plan
 from llmproxyd.values.request import Priority
@@ -238,7 +239,8 @@ async def test_somebody_else_is_found_when_all_have_failed(
 
     def extend(tried_plan: Plan, failure: Failure) -> tuple[Candidate, ...]:
         asked.append(failure.kind)
-        return (Candidate(deployment_at(second, "second")),)
+        other = deployment_at(second, "second")
+        return (Candidate(other, clearance=grant(other, 1)),)
 
     made, record = exchange_by(
         means(upstream, registry), plan(deployment_at(first)), voice(stream=False), Asking(extend=extend)

@@ -7,8 +7,10 @@ import socket
 from dataclasses import replace
 
 import pytest
+from aiohttp.abc import AbstractResolver, ResolveResult
 
 from llmproxyd.exchange.upstream import AttemptFailed, Reply, Upstream
+from llmproxyd.values.clearance import Clearance, NotCleared, constant_call, grant
 from llmproxyd.values.contracts import Call
 from llmproxyd.values.failure import Failure, FailureKind
 from llmproxyd.values.snapshot import Deployment, Mock, Timeouts
@@ -24,7 +26,7 @@ IDLE_S = 4.0
 
 
 async def ask(upstream: Upstream, deployment: Deployment) -> bytes:
-    reply = await upstream.send(post(deployment.provider), deployment)
+    reply = await upstream.send(post(deployment.provider), deployment, grant(deployment, 1))
     try:
         return await reply.read_all(LIMIT_BYTES)
     finally:
@@ -109,7 +111,9 @@ class TestFailures:
     async def test_a_header_that_would_break_out(self, first: FakeProvider, upstream: Upstream) -> None:
         deployment = deployment_at(first)
         with pytest.raises(AttemptFailed) as raised:
-            await upstream.send(post(deployment.provider, authorization="a\r\nb: c"), deployment)
+            await upstream.send(
+                post(deployment.provider, authorization="a\r\nb: c"), deployment, grant(deployment, 1)
+            )
         assert raised.value.failure.kind is FailureKind.UNREACHABLE
         assert first.connections == 0
 
@@ -118,7 +122,7 @@ class TestReplies:
     async def test_give_status_headers_and_body(self, first: FakeProvider, upstream: Upstream) -> None:
         first.manner = answer(429, b"slow down", "text/plain", retry_after="7")
         deployment = deployment_at(first)
-        reply = await upstream.send(post(deployment.provider), deployment)
+        reply = await upstream.send(post(deployment.provider), deployment, grant(deployment, 1))
         assert reply.status == 429
         assert reply.headers["retry-after"] == "7"
         assert await reply.read_all(100) == b"slow down"
@@ -136,7 +140,7 @@ class TestReplies:
     async def test_left_in_the_middle_cut_it(self, first: FakeProvider, upstream: Upstream) -> None:
         first.manner = stream(chat_frames(), stall_after=1)
         deployment = deployment_at(first)
-        reply = await upstream.send(post(deployment.provider), deployment)
+        reply = await upstream.send(post(deployment.provider), deployment, grant(deployment, 1))
         assert await reply.read()
         assert not reply.ended
         reply.close()
@@ -177,7 +181,7 @@ class TestPools:
 
         first.manner = half_then_rest
         deployment = deployment_at(first)
-        reply = await upstream.send(post(deployment.provider), deployment)
+        reply = await upstream.send(post(deployment.provider), deployment, grant(deployment, 1))
         upstream.reconcile(snapshot())
         assert await reply.read() == b"ab"
         held.set()
@@ -191,7 +195,7 @@ class TestPools:
     ) -> None:
         first.manner = answer(body=b"fine")
         deployment = deployment_at(first)
-        reply = await upstream.send(post(deployment.provider), deployment)
+        reply = await upstream.send(post(deployment.provider), deployment, grant(deployment, 1))
         upstream.reconcile(snapshot())
         upstream.reconcile(snapshot(deployment))
         await reply.read_all(100)
@@ -215,19 +219,71 @@ class TestPools:
         await until(lambda: first.open == 0, IDLE_S / 2)
 
 
+class TestTheGate:
+    """Nothing leaves without the decision's own leave: no bytes, no connection, no look-up."""
+
+    async def refused(self, first: FakeProvider, deployment: Deployment, clearance: Clearance | None) -> None:
+        looked_up = Unasked()
+        upstream = Upstream(lookup=looked_up)
+        with pytest.raises(NotCleared):
+            await upstream.send(post(deployment.provider), deployment, clearance)
+        await upstream.close()
+        assert (first.connections, looked_up.asked) == (0, [])
+
+    async def test_a_clearance_is_for_one_deployment(self, first: FakeProvider) -> None:
+        other = deployment_at(first, "second")
+        await self.refused(first, deployment_at(first), grant(other, 1))
+
+    async def test_a_clearance_does_not_outlive_its_providers(self, first: FakeProvider) -> None:
+        before = deployment_at(first, clearance=3)
+        await self.refused(first, deployment_at(first, clearance=1), grant(before, 3))
+
+    async def test_no_name_is_looked_up_for_a_provider_that_may_not_see_the_request(
+        self, first: FakeProvider
+    ) -> None:
+        named = deployment_at("http://away.example/v1", clearance=1)
+        await self.refused(first, named, grant(deployment_at("http://away.example/v1"), 3))
+
+    async def test_a_probe_asks_its_own_provider_alone(self, first: FakeProvider) -> None:
+        provider = provider_at(first.url)
+        probe = constant_call(Call("GET", f"{first.url}/models", {}, b"", False), provider)
+        upstream = Upstream()
+        with pytest.raises(NotCleared):
+            await upstream.fetch(probe, provider_at(first.url, "second"), timeout_s=5)
+        await upstream.close()
+        assert first.connections == 0
+
+
+class Unasked(AbstractResolver):
+    """A name server that remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        self.asked.append(host)
+        raise OSError("nobody is to be asked")
+
+    async def close(self) -> None:
+        return
+
+
 class TestFetch:
     async def test_gives_status_and_body(self, first: FakeProvider, upstream: Upstream) -> None:
         provider = provider_at(first.url)
         call = Call("GET", f"{first.url}/models", {}, b"", False)
-        status, body = await upstream.fetch(call, provider, timeout_s=5)
+        status, body = await upstream.fetch(constant_call(call, provider), provider, timeout_s=5)
         assert status == 200
         assert b'"data"' in body
 
     async def test_a_silent_server_is_a_timeout(self, first: FakeProvider, upstream: Upstream) -> None:
         first.on_probe = hang
         call = Call("GET", f"{first.url}/models", {}, b"", False)
+        provider = provider_at(first.url)
         with pytest.raises(AttemptFailed) as raised:
-            await upstream.fetch(call, provider_at(first.url), timeout_s=0.05)
+            await upstream.fetch(constant_call(call, provider), provider, timeout_s=0.05)
         assert raised.value.failure.kind is FailureKind.TIMEOUT
         assert raised.value.failure.message == "first did not answer within 0.05 s"
         await until(lambda: first.probes[0].gone_s is not None)
@@ -240,7 +296,7 @@ class TestMock:
         provider = provider_at("mock://local", "mock", preset="mock")
         deployment = Deployment("mock/echo", provider, "echo", "echo", mock=behaviour, key="mock|echo")
         call = Call("POST", "mock://local/v1/chat/completions", {}, self.BODY, True)
-        return await upstream.send(call, deployment)
+        return await upstream.send(call, deployment, grant(deployment, 1))
 
     async def test_takes_its_time_as_it_was_told(self) -> None:
         slept: list[float] = []

@@ -20,6 +20,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from llmproxyd.exchange.upstream import AttemptFailed, Upstream
 from llmproxyd.exchange.wire_faults import unreachable
+from llmproxyd.values.clearance import grant
 from llmproxyd.values.failure import Failure, FailureKind
 from llmproxyd.values.snapshot import Deployment, Timeouts
 from tests.exchange.build import deployment_at, post, provider_at
@@ -66,7 +67,7 @@ async def calling(**how: Any) -> AsyncIterator[Upstream]:
 
 
 async def ask(upstream: Upstream, deployment: Deployment) -> bytes:
-    reply = await upstream.send(post(deployment.provider), deployment)
+    reply = await upstream.send(post(deployment.provider), deployment, grant(deployment, 1))
     try:
         return await reply.read_all(1 << 16)
     finally:
