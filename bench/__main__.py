@@ -1,5 +1,7 @@
 """``make bench``: what a request costs through llmproxyd, beside nginx and a bare aiohttp proxy, in one run.
 
+``python -m bench money`` is another one, of the books and the cache: see ``bench.money``.
+
 Every figure is printed with its unit; CPU is what the kernel charged the proxy's processes. The parties take turns,
 several rounds, and the median of the rounds is shown, because the machine is never quiet.
 """
@@ -267,4 +269,8 @@ def main() -> None:
 
 if __name__ == "__main__":
     uvloop.install()
+    if sys.argv[1:2] == ["money"]:
+        from bench import money
+
+        sys.exit(money.main(sys.argv[2:]))
     main()
