@@ -58,10 +58,10 @@ class Told:
 
     @cached_property
     def events(self) -> list[Any]:
-        """The data of a stream's events; ``[DONE]`` as that text."""
+        """The data of a stream's events; ``[DONE]`` as that text, what is no JSON as an error without a message."""
         lines = self.body.replace(b"\r", b"\n").split(b"\n")
         data = [line[5:].strip() for line in lines if line.startswith(b"data:")]
-        return [json.loads(text) if text != b"[DONE]" else "[DONE]" for text in data]
+        return [_decode(text) if text != b"[DONE]" else "[DONE]" for text in data]
 
     @property
     def error(self) -> dict[str, Any] | None:
@@ -93,6 +93,13 @@ class Told:
         for event in self.events:
             if event != "[DONE]":
                 yield from event.get("choices", ())
+
+
+def _decode(text: bytes) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return {"error": {"message": "", "unreadable": text}}
 
 
 def request_bytes(load: Load, number: int, port: int, *, stream: bool, **more: Any) -> bytes:

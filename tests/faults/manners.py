@@ -8,6 +8,7 @@ import re
 import time
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import cycle
 from random import Random
 from typing import Any
 
@@ -202,15 +203,20 @@ async def _stream_rest(exchange: Exchange, pace: Pace) -> None:
 
 
 def sometimes(share: float, bad: Manner, good: Manner, *, seed: int) -> Manner:
-    """``bad`` for a ``share`` of the calls, drawn at random; the same ones for the same seed."""
-    random = Random(seed)
+    """``bad`` for a ``share`` of the requests, drawn at random; the same ones every time for the same seed."""
 
     async def manner(exchange: Exchange) -> None:
-        await (bad if random.random() < share else good)(exchange)
+        drawn = Random(f"{seed}/{number_of(exchange.seen.body)}").random()
+        await (bad if drawn < share else good)(exchange)
 
     return manner
 
 
-def down(status: int) -> Manner:
-    """For probes of a provider whose calls are refused with ``status``."""
-    return refusal(status)
+def by_turns(*manners: Manner) -> Manner:
+    """Each in turn, over and over."""
+    turns = cycle(manners)
+
+    async def manner(exchange: Exchange) -> None:
+        await next(turns)(exchange)
+
+    return manner

@@ -34,7 +34,7 @@ async def sitting(port: int, count: int) -> AsyncIterator[list[socket.socket]]:
             client.close()
 
 
-@forms(short_s=2.0, long_s=20.0)
+@forms(short_s=2.0, long_s=10.0)
 async def test_f23_a_crowd_at_the_door_harms_nobody_inside(
     new_rig: NewRig, form: Form, figures: Figures
 ) -> None:

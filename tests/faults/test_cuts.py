@@ -10,7 +10,7 @@ from tests.faults.conftest import NewRig
 from tests.faults.figures import Figures
 from tests.faults.harness import Form, forms
 from tests.faults.load import Load, Told
-from tests.faults.manners import Pace, chat, cut, cut_after, frames_of, stream_body
+from tests.faults.manners import Pace, chat, cut, cut_after, frames_of, number_of, stream_body
 from tests.faults.report import Report, percentile
 from tests.support.fake_provider import Exchange, Manner
 
@@ -67,20 +67,24 @@ def told_after_s(report: Report, told: Told) -> float | None:
 
 
 class CutOnce:
-    """The first try of a stream is cut, each at a place of its own; whoever is shown its beginning says the rest."""
+    """The first try of every stream is cut, each at a place of its own; whoever is asked after that says the rest."""
 
     def __init__(self, pace: Pace, points: int) -> None:
         self._pace = pace
         self._points = points
         self._size = len(stream_body(frames_of(pace)))
-        self.cut = 0
+        self._begun: set[int] = set()
+
+    @property
+    def cut(self) -> int:
+        return len(self._begun)
 
     async def __call__(self, exchange: Exchange) -> None:
-        asked = exchange.seen.json
-        if not asked.get("stream") or any(m["role"] == "assistant" for m in asked["messages"]):
+        number = number_of(exchange.seen.body)
+        if not exchange.seen.json.get("stream") or number in self._begun:
             await chat(self._pace)(exchange)
             return
-        self.cut += 1
+        self._begun.add(number)
         await cut(self._pace, after_bytes=self.cut * self._size // (self._points + 1))(exchange)
 
 

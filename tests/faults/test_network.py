@@ -77,7 +77,7 @@ async def test_f28_a_name_that_does_not_resolve_costs_next_to_nothing(
     rig = new_rig(pace=form.pace, count=2, endpoints={"one": "http://nowhere.test:{port}/v1"})
     with_names(rig, nowhere=[])
     async with rig:
-        healthy = await rig.warm_only("two")
+        healthy = await rig.warm_only("two", requests=150, rate=form.rate)
         report = await rig.run(form.load)
     rig.judge(report, figures)
     assert not rig.one.seen
@@ -91,7 +91,7 @@ async def test_f28_a_name_that_does_not_resolve_costs_next_to_nothing(
 async def test_f28_the_last_good_address_serves_while_names_are_not_resolved(
     new_rig: NewRig, form: Form, figures: Figures
 ) -> None:
-    rig = new_rig(pace=form.pace, count=2, endpoints={"one": "http://here.test:{port}/v1"})
+    rig = new_rig(pace=form.pace, count=1, endpoints={"one": "http://here.test:{port}/v1"})
     with_names(rig, here=["127.0.0.1"])
     async with rig:
         rig.one.manner = closing(chat(form.pace))
@@ -100,7 +100,9 @@ async def test_f28_the_last_good_address_serves_while_names_are_not_resolved(
         rename(rig, here=[])
         report = await rig.run(form.load)
     rig.judge(report, figures)
-    figures.none("answers of another", sum(name != "one" for name in report.served_by()))
+    figures.at_least(
+        "connections made without a name", rig.one.connections - len(first.told), len(report.told)
+    )
 
 
 @contextmanager

@@ -37,7 +37,7 @@ def listener() -> Iterator[socket.socket]:
 
 
 @pytest.mark.quiet
-@forms(short_s=3.0, long_s=20.0, short_rate=30.0, long_rate=60.0)
+@forms(short_s=3.0, long_s=12.0, short_rate=30.0, long_rate=60.0)
 async def test_f25_slow_readers_cost_little_and_slow_nobody(
     new_rig: NewRig, form: Form, figures: Figures, listener: socket.socket
 ) -> None:
@@ -160,7 +160,10 @@ async def test_f26_very_many_streams_at_once_are_all_on_time(
     figures.none("broken streams", len(report.errors), report.explain(report.errors))
     assert len(Timed.delays_s) == count * pieces
     figures.at_most("added to a piece, p99", percentile(Timed.delays_s, 0.99), 0.010, "ms")
-    figures.at_most("a quick request beside them, p99", percentile(lags_s, 0.99), 0.020, "ms")
+    share = 0.99 if form.long else 0.90  # of twenty, the slowest says nothing
+    figures.at_most(
+        f"a quick request beside them, p{share * 100:.0f}", percentile(lags_s, share), 0.020, "ms"
+    )
     figures.at_most("resident", resident_kib / 1024, 300, "MiB")
 
 
