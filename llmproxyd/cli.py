@@ -30,6 +30,7 @@ COMMANDS: Mapping[str, str] = {
     "events": "llmproxyd.commands.events",
     "reload": "llmproxyd.commands.reload",
     "config": "llmproxyd.commands.config",
+    "privacy": "llmproxyd.commands.privacy",
 }
 PARTS: Mapping[str, Mapping[str, str]] = {
     "cost": {
@@ -63,6 +64,7 @@ Commands (llmproxyd COMMAND -h tells more):
   events      show what happened lately, or as it happens
   reload      have the running daemon read its files again
   config      show where the files are, or print their schemas
+  privacy     find personal and secret data in a text
 
 Options, before or after the command:
   --config-dir DIR    where providers.yaml and routing.yaml are

@@ -1,0 +1,136 @@
+"""Words that say what the number beside them is, in the languages of the countries whose numbers are known.
+
+A context is looked for in the sixty characters before a number and in a few behind it: far enough for a form's label or a
+JSON key, too near for another sentence.
+"""
+
+from __future__ import annotations
+
+import re
+from string import punctuation
+
+BEFORE_CHARS = 60
+BEHIND_CHARS = 24
+_ANYWHERE_CHARS = 5
+"""Words at least as long count inside other words too: people write `Mobiltelefon` and `userPhone`."""
+
+_TO_BLANKS = str.maketrans(dict.fromkeys(punctuation, " "))
+
+
+class Context:
+    """Words, or the beginnings of words, in any case; all that is no letter or digit counts as a blank. A word that ends
+    with a blank is one only as a whole."""
+
+    def __init__(self, words: tuple[str, ...]) -> None:
+        self.words = words
+        self._needles = tuple(dict.fromkeys(_needle(word) for word in words))
+
+    def beside(self, text: str, start: int, end: int) -> bool:
+        """Whether one of the words stands just before or just behind ``text[start:end]``."""
+        return self.before(text, start) or self.occurs(text[end : end + BEHIND_CHARS])
+
+    def before(self, text: str, start: int) -> bool:
+        return self.occurs(text[max(0, start - BEFORE_CHARS) : start])
+
+    def occurs(self, text: str) -> bool:
+        """Whether one of the words stands anywhere in the text."""
+        plain = f" {' '.join(text.lower().translate(_TO_BLANKS).split())} "
+        return any(needle in plain for needle in self._needles)
+
+
+def _needle(word: str) -> str:
+    whole = not word[-1].isalnum()
+    plain = " ".join(word.lower().translate(_TO_BLANKS).split())
+    free = len(plain) >= _ANYWHERE_CHARS or not plain.isascii()
+    return f"{'' if free else ' '}{plain}{' ' if whole else ''}"
+
+
+PHONE = Context(
+    (
+        "phone", "telephon", "telefon", "teléfon", "téléphon", "tel:", "tel.", "tel ", "tél", "tlf", "mobile", "mobil",
+        "móvil", "cell", "celular", "celulare", "cellulare", "portable", "handy", "rufnummer", "durchwahl", "fax",
+        "call", "ring me", "dial", "text me", "sms", "whatsapp", "signal", "contact number", "contact no",
+        "contact", "reach me", "reach us", "anruf", "rückruf", "ruf ", "erreich", "appel", "joindre", "joignable",
+        "chiam", "llam", "llám", "bel ", "bellen", "telefoonn", "ligue", "ligar", "telefone", "numéro", "msisdn",
+        "hotline", "फ़ोन", "फोन", "मोबाइल", "电话", "手机", "電話", "携帯", "телефон", "номер", "telepon", "ph:", "ph.",
+        "mob:", "recapito", "fijo", "gsm", "number is", "nummer",
+    )
+)  # fmt: skip
+CARD = Context(
+    (
+        "card", "credit", "debit", "visa", "mastercard", "amex", "american express", "maestro", "diners", "discover",
+        "jcb", "unionpay", "rupay", "pan ", "pan:", "cc ", "cc:", "karte", "carte", "carta", "tarjeta", "kaart",
+        "cartão", "cartao", "कार्ड", "卡", "カード", "карт", "payment", "charge", "ccnum", "pan\"",
+    )
+)  # fmt: skip
+SSN = Context(
+    (
+        "ssn", "social security", "social sec", "soc sec", "itin", "taxpayer id", "tax id", "taxpayer", "tin ", "tin:",
+        "us tax", "seguro social", "sozialversicherung", "sécurité sociale", "sicurezza sociale", "national id",
+        "social",
+    )
+)  # fmt: skip
+NHS = Context(("nhs", "national health", "patient", "health service", "health number", "chi number"))
+STEUER = Context(
+    ("steuer", "idnr", "id nr", "tin ", "tax id", "tax number", "steuer id", "identifikationsnummer")
+)
+NIR = Context(
+    (
+        "nir ",
+        "nir:",
+        "insee",
+        "sécurité sociale",
+        "securite sociale",
+        "secu",
+        "sécu",
+        "social",
+        "numéro de sécu",
+    )
+)
+BSN = Context(("bsn", "burgerservice", "sofi", "citizen service", "national id", "burger service"))
+AADHAAR = Context(("aadhaar", "aadhar", "adhar", "uidai", "uid ", "uid:", "आधार", "national id"))
+PAN = Context(("pan ", "pan:", 'pan"', "permanent account", "income tax", "पैन"))
+CPF = Context(("cpf", "cadastro de pessoa", "contribuinte", "pessoa física", "tax id"))
+CNPJ = Context(("cnpj", "cadastro nacional", "pessoa jurídica", "pessoa juridica", "empresa", "company id"))
+PASSPORT = Context(
+    (
+        "passport", "reisepass", "passnummer", "pass nr", "passeport", "passaporto", "pasaporte", "paspoort",
+        "passaporte", "पासपोर्ट", "护照", "パスポート", "паспорт", "pasport",
+    )
+)  # fmt: skip
+MEDICAL = Context(
+    (
+        "mrn", "medical record", "med rec", "patient id", "patient no", "patient num", "patient identif", "chart no",
+        "chart num", "health record", "hospital no", "hospital num", "patientennummer", "patienten id", "fallnummer",
+        "krankenakte", "patientenakte", "dossier médical", "dossier medical", "numéro de patient", "n° patient",
+        "identifiant patient", "cartella clinica", "numero paziente", "historia clínica", "historia clinica",
+        "número de paciente", "medisch dossier", "patiëntnummer", "patientnummer", "patiëntendossier", "prontuário",
+        "prontuario", "medical rec", "record number", "病历",
+    )
+)  # fmt: skip
+IP = Context(
+    (
+        "ip ", "ip:", "ip=", "ip\"", "ipv", "ip-", "ip_", "ips ", "address", "addr", "host", "server", "client", "remote",
+        "gateway", "dns", "peer", "router", "network", "subnet", "ping", "ssh", "http", "connect", "login", "adresse",
+        "indirizzo", "dirección", "endereço", "adres", "from ", "source", "src", "dst", "listen", "bind",
+    )
+)  # fmt: skip
+VERSION = Context(
+    ("version", "release", "ver ", "ver.", "v.", "rev", "build", "section", "chapter", "§", "oid")
+)
+
+# What a number is called that only looks like one of ours. It counts where nothing but punctuation is between.
+_OTHER = re.compile(
+    r"(?<![a-z])(?:order|invoice|tracking|shipment|parcel|serial|ticket|case|batch|build|commit|revision|issue|isbn|issn"
+    r"|ean|upc|gtin|sku|timestamp|time|epoch|seed|offset|port|bestell|auftrags?|rechnungs?|commande|facture|ordine|fattura"
+    r"|pedido|factura|bestelling|factuur|product|artikel|article|item|part|transaction|trace|span|request|session|job|run"
+    r"|size|bytes|inode|pid|checksum|crc|hash|sequence|seq|counter|version)"
+    r"(?:nummer)?(?:[ _-]?(?:no|nr|number|num|id|code|key|ref|ms|ns|us|#)\b\.?){0,2}['\"]?(?: is| was)?[ \t:=#'\"(\[]{0,4}$",
+    re.IGNORECASE,
+)
+_OTHER_CHARS = 40
+
+
+def is_called_otherwise(text: str, start: int) -> bool:
+    """Whether the number at ``start`` is said to be an order's, a timestamp, a serial number or the like."""
+    return _OTHER.search(text[max(0, start - _OTHER_CHARS) : start]) is not None

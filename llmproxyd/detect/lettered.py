@@ -1,0 +1,141 @@
+"""Numbers of states, passports and patients that hold letters, or that only their context tells."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+
+from llmproxyd.detect.checksums import codice_fiscale, dni_letter, mod_97_nir
+from llmproxyd.detect.context import MEDICAL, PAN, PASSPORT, Context
+from llmproxyd.detect.detector import Detector
+from llmproxyd.detect.numbers import is_glued_before, is_glued_behind
+from llmproxyd.values.privacy import Finding
+
+_ALONE = r"(?<![A-Za-z0-9_])"
+_NINO = re.compile(
+    _ALONE + r"(?!BG|GB|NK|KN|TN|NT|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z](?:[ .-]?[0-9]{2}){3}[ .-]?[A-D]"
+    r"(?![A-Za-z0-9_])",
+    re.IGNORECASE,
+)
+_DNI = re.compile(
+    _ALONE + r"[0-9]{2}\.?[0-9]{3}\.?[0-9]{3}[ -]?[A-HJ-NP-TV-Z](?![A-Za-z0-9_])", re.IGNORECASE
+)
+_NIE = re.compile(
+    _ALONE + r"[XYZ][ -]?[0-9]\.?[0-9]{3}\.?[0-9]{3}[ -]?[A-HJ-NP-TV-Z](?![A-Za-z0-9_])", re.IGNORECASE
+)
+_DIGIT_OR_CLASH = "[0-9LMNPQRSTUV]"
+_FISCAL = re.compile(
+    rf"{_ALONE}[A-Z]{{3}} ?[A-Z]{{3}} ?{_DIGIT_OR_CLASH}{{2}}[ABCDEHLMPRST]{_DIGIT_OR_CLASH}{{2}} ?"
+    rf"[A-Z]{_DIGIT_OR_CLASH}{{3}} ?[A-Z](?![A-Za-z0-9_])",
+    re.IGNORECASE,
+)
+_PAN = re.compile(_ALONE + r"[A-Z]{3}[ABCFGHJLPTK][A-Z][ -]?[0-9]{4}[ -]?[A-Z](?![A-Za-z0-9_])")
+_PAN_LOWER = re.compile(_PAN.pattern, re.IGNORECASE)
+_CORSICAN = re.compile(
+    _ALONE + r"[1-478](?:[ .-]?[0-9]{2}){2}[ .-]?2[AB](?:[ .-]?[0-9]{3}){2}[ .-]?[0-9]{2}(?![A-Za-z0-9_])",
+    re.IGNORECASE,
+)
+_MRZ = re.compile(r"(?<![A-Z0-9<])([A-Z0-9<]{9})([0-9])[A-Z<]{3}([0-9]{6})([0-9])[MFX<]([0-9]{6})([0-9])")
+_DOCUMENT = re.compile(r"(?<![A-Za-z0-9_])[A-Za-z]{0,3}[ -]?[0-9][A-Za-z0-9]{4,9}(?![A-Za-z0-9_])|"
+                       r"(?<![A-Za-z0-9_])[CFGHJKLMNPRTVWXYZ][CFGHJKLMNPRTVWXYZ0-9]{8}(?![A-Za-z0-9_])")  # fmt: skip
+_RECORD = re.compile(r"(?<![A-Za-z0-9_])(?:[A-Za-z]{1,4}[ -]?)?[0-9](?:[ -]?[0-9]){4,11}(?![A-Za-z0-9_])")
+_REACH_CHARS = 70
+_MIN_DOCUMENT_DIGITS = 4
+
+
+def _formatted(
+    kind: str, *patterns: re.Pattern[str], check: Callable[[str], bool]
+) -> Callable[[str], Iterator[Finding]]:
+    def find(text: str) -> Iterator[Finding]:
+        for pattern in patterns:
+            for match in pattern.finditer(text):
+                code = re.sub(r"[ .-]", "", match[0]).upper()
+                if not _is_part(text, match) and check(code):
+                    yield Finding(kind, match.start(), match.end(), kind)
+
+    return find
+
+
+def _is_part(text: str, match: re.Match[str]) -> bool:
+    return is_glued_before(text, match.start()) or is_glued_behind(text, match.end())
+
+
+def _named(kind: str, context: Context, pattern: re.Pattern[str]) -> Callable[[str], Iterator[Finding]]:
+    """What stands next to a word that says what it is: the first code within reach behind it."""
+
+    def find(text: str) -> Iterator[Finding]:
+        for match in pattern.finditer(text):
+            code = match[0]
+            if sum(map(str.isdigit, code)) < _MIN_DOCUMENT_DIGITS or _is_part(text, match):
+                continue
+            if context.before(text, match.start()):
+                yield Finding(kind, match.start(), match.end(), kind)
+
+    return find
+
+
+def _passports(text: str) -> Iterator[Finding]:
+    yield from _named("passport", PASSPORT, _DOCUMENT)(text)
+    for match in _MRZ.finditer(text):
+        if all(_mrz_check(match[at]) == int(match[at + 1]) for at in (1, 3, 5)):
+            yield Finding("passport", match.start(1), match.end(), "passport")
+
+
+def _mrz_check(field: str) -> int:
+    """ICAO 9303: weights 7, 3, 1; letters from 10, fillers 0."""
+    return (
+        sum((7, 3, 1)[place % 3] * (0 if sign == "<" else int(sign, 36)) for place, sign in enumerate(field))
+        % 10
+    )
+
+
+def _pans(text: str) -> Iterator[Finding]:
+    pattern = _PAN_LOWER if PAN.before(text, len(text)) else _PAN
+    return _formatted("national_id.in_pan", pattern, check=lambda code: True)(text)
+
+
+def _detector(kind: str, prefilter: tuple[str, ...], find: Callable[[str], Iterator[Finding]]) -> Detector:
+    return Detector(kind, frozenset({kind}), prefilter, find)
+
+
+LETTERED = (
+    _detector(
+        "national_id.uk_nino",
+        (r"(?i)\b[A-Z]{2}[ .-]?[0-9][0-9][ .-]?[0-9][0-9][ .-]?[0-9][0-9][ .-]?[A-D]\b",),
+        _formatted("national_id.uk_nino", _NINO, check=lambda code: True),
+    ),
+    _detector(
+        "national_id.es_dni",
+        (r"(?i)[0-9][0-9]\.?[0-9][0-9][0-9]\.?[0-9][0-9][0-9][ -]?[A-Z]\b",),
+        _formatted("national_id.es_dni", _DNI, check=dni_letter),
+    ),
+    _detector(
+        "national_id.es_nie",
+        (r"(?i)\b[XYZ][ -]?[0-9]\.?[0-9][0-9][0-9]\.?[0-9][0-9][0-9][ -]?[A-Z]\b",),
+        _formatted("national_id.es_nie", _NIE, check=dni_letter),
+    ),
+    _detector(
+        "national_id.it_codice_fiscale",
+        (r"(?i)\b[A-Z]{3} ?[A-Z]{3} ?[0-9L-NP-V]{2}[A-EHLMPR-T][0-9L-NP-V]{2} ?[A-Z]",),
+        _formatted("national_id.it_codice_fiscale", _FISCAL, check=codice_fiscale),
+    ),
+    _detector("national_id.in_pan", (r"(?i)\b[A-Z]{5}[ -]?[0-9]{4}[ -]?[A-Z]\b",), _pans),
+    _detector(
+        "national_id.fr_nir",
+        (r"(?i)[0-9][0-9][ .-]?2[AB][ .-]?[0-9][0-9][0-9]",),
+        _formatted("national_id.fr_nir", _CORSICAN, check=mod_97_nir),
+    ),
+    _detector(
+        "passport",
+        (
+            "(?i)" + "|".join(re.escape(word).replace(r"\ ", "[ _.-]{0,3}") for word in PASSPORT.words),
+            r"[A-Z0-9<]{9}[0-9][A-Z<]{3}[0-9]{7}[MFX<][0-9]{7}",
+        ),
+        _passports,
+    ),
+    _detector(
+        "medical_record",
+        ("(?i)" + "|".join(re.escape(word).replace(r"\ ", "[ _.-]{0,3}") for word in MEDICAL.words),),
+        _named("medical_record", MEDICAL, _RECORD),
+    ),
+)

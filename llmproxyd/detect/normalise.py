@@ -1,0 +1,217 @@
+"""Texts in plain form, so that a detector meets one spelling of what people and programs write in many.
+
+In this order: compatibility forms (NFKC), digits of other scripts, what has no width; letters of other alphabets that look
+like ours, in words that hold ours as well; escapes of URLs, JSON, programs and HTML, several times over; blanks between
+single digits. Text without any of these is left as it is, at the price of looking.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterator
+from urllib.parse import unquote_to_bytes
+
+import re2
+
+from llmproxyd.detect.view import Cut, View
+
+_ROUNDS = 3
+"""How often escapes are undone: a URL in a URL in a JSON text."""
+
+_FOREIGN = re.compile(r"[^\x00-\x7f]")
+_WORD = re.compile(r"[^\s\"'(),:;<=>\[\]{|}]*[^\x00-\x7f][^\s\"'(),:;<=>\[\]{|}]*")
+_OURS = re.compile(r"[0-9A-Za-z]")
+_LETTERS = re.compile(r"[A-Za-z]")
+_ESCAPE = re.compile(
+    r"(?P<percent>(?:%[0-9A-Fa-f]{2})+)"
+    r"|\\{1,8}u(?P<long>[0-9A-Fa-f]{4})|\\{1,8}x(?P<short>[0-9A-Fa-f]{2})|\\{1,8}(?P<sign>[\"'/nrtbf@])"
+    r"|&\#(?P<decimal>[0-9]{1,7});|&\#[xX](?P<hex>[0-9A-Fa-f]{1,6});"
+    r"|&(?P<name>amp|lt|gt|quot|apos|nbsp|commat|period|hyphen|plus|colon|sol);"
+)
+_SIGNS = {"n": "\n", "r": "\n", "t": " ", "b": " ", "f": " "}
+_NAMES = {
+    "amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'", "nbsp": " ", "commat": "@", "period": ".",
+    "hyphen": "-", "plus": "+", "colon": ":", "sol": "/",
+}  # fmt: skip
+_PLUS_WORDS = re.compile(r"[\w%.,:@()/-]+(?:\+[\w%.,:@()/-]+){2,}")
+_SPACED_SIGNS = re.compile(
+    r"(?<![A-Za-z0-9])(?:[A-Za-z0-9@.+/():_-] {1,3}){6,200}[A-Za-z0-9]+(?![A-Za-z0-9])"
+    r"|(?<![A-Za-z0-9])(?:[A-Z] {1,3}){2}[0-9]{10,34}(?![A-Za-z0-9])"
+)
+_SPACED_DIGITS = re.compile(r"[0-9](?: {1,3}(?:[-./():+] {0,3})?[0-9](?![0-9])){5,80}")
+_PARTED_DIGITS = re.compile(r"(?<![0-9A-Za-z.])[0-9]([-._,*|])[0-9](?:\1[0-9]){6,80}(?![0-9A-Za-z])")
+_MIN_SPACED_DIGITS = 5
+
+# Letters of Cyrillic, Greek, Armenian and Latin's own extensions that are drawn like those of ASCII.
+_LOOK_ALIKES = str.maketrans(
+    "АВЕЅІЈКМНОРСТУХҮԌԚԜаеорсухіјѕһԁԛԝѵӏΑΒΕΖΗΙΚΜΝΟΡΤΥΧοανιρυχκγϲϳօսոցհզɡɑıⲟᴏᴠᴡᴢꓐꓑꓓꓔꓖꓗꓙꓚꓜꓝꓟꓠꓡꓢꓣꓦꓧꓪꓫꓬꓮꓰꓲꓳꓴ‚․∕⁄‐‑‒–—―−∶ꓸ",
+    "ABESIJKMHOPCTYXYGQWaeopcyxijshdqwvlABEZHIKMNOPTYXoavipuxkycjounghqgaioovwzBPDTGKJCZFMNLSRVHWXYAEIOU,.//-------:.",
+)
+_DIGIT_ALIKES = str.maketrans("ОоΟοՕօЗзІіӀӏΙιБƧƽ", "00000033111111625"[:17])
+
+
+_ALIKE = frozenset(map(chr, (*_LOOK_ALIKES, *_DIGIT_ALIKES)))
+# Unless one of these is found, a text is plain already. Blanks and marks: between six single digits or signs.
+_HIDING_PATTERNS = (
+    r"%[0-9A-Fa-f]{2}",
+    r"\\[ux\"'/nrtbf@]",
+    r"&(?:#[0-9xX]|amp|lt|gt|quot|apos|nbsp|commat|period|hyphen|plus|colon|sol)",
+    r"\+[^\s+]+\+",
+    r"(?:^|[^0-9A-Za-z])(?:[0-9A-Za-z@.+/():_-] [ ]?[ ]?){5}",
+    r"[0-9] [-./():+ ]* ?[0-9] [-./():+ ]* ?[0-9] [-./():+ ]* ?[0-9] ",
+    r"(?:[0-9][-._,*|]){5}",
+)
+
+
+def _hiding_set() -> re2.Set:
+    options = re2.Options()
+    options.log_errors = False
+    signs = re2.Set.SearchSet(options)
+    for pattern in _HIDING_PATTERNS:
+        signs.Add(pattern)
+    signs.Compile()
+    return signs
+
+
+_HIDING = _hiding_set()
+
+
+class _Folds(dict[str, str]):
+    """Character -> what it stands for; worked out once for each character anybody ever sent, so bounded by Unicode."""
+
+    def __missing__(self, sign: str) -> str:
+        self[sign] = folded = _fold(sign)
+        return folded
+
+
+def _fold(sign: str) -> str:
+    if "\ud800" <= sign <= "\udfff":
+        return "\ufffd"  # half of a character has no UTF-8 form, which RE2 needs
+    digit = unicodedata.decimal(sign, None)
+    if digit is not None:
+        return str(digit)
+    if (
+        unicodedata.category(sign) == "Cf"
+        or "\ufe00" <= sign <= "\ufe0f"
+        or sign in "\u034f\u115f\u1160\u3164\uffa0"
+    ):
+        return ""
+    plain = unicodedata.normalize("NFKC", sign)
+    return "".join(" " if part.isspace() else part for part in plain)
+
+
+_FOLDS = _Folds()
+
+
+def to_plain(view: View) -> View:
+    """The view, its characters folded, with everything undone that hides what is written."""
+    if not _HIDING.Match(view.text.encode()):
+        return view
+    for _ in range(_ROUNDS):
+        before = view
+        view = _without_escapes(view)
+        if view is before:
+            break
+        view = fold_characters(view)
+    return _without_blanks(_without_pluses(view))
+
+
+def fold_characters(view: View) -> View:
+    """Compatibility forms, foreign digits and look-alikes; nothing to do for ASCII."""
+    text = view.text
+    if text.isascii():
+        return view
+    folds = {sign: _FOLDS[sign] for sign in set(text) if sign > "\x7f"}
+    changed = {sign: plain for sign, plain in folds.items() if sign != plain}
+    if changed and all(len(plain) == 1 for plain in changed.values()):
+        view = view.translated(text.translate(str.maketrans(changed)))
+    elif changed:
+        view = view.replaced(_cuts(text, _FOREIGN, lambda match: changed.get(match[0])))
+    if _ALIKE.isdisjoint(view.text):
+        return view
+    return view.translated(_WORD.sub(_fold_word, view.text))
+
+
+def _fold_word(match: re.Match[str]) -> str:
+    word = match[0]
+    plain = word.translate(_LOOK_ALIKES)
+    if plain == word:
+        return word
+    if not _OURS.search(word):
+        # All in one alphabet: a word of its language, unless nothing is left of it once it is read as ours.
+        return plain if plain.isascii() and "@" in plain else word
+    return plain if _LETTERS.search(word) else word.translate(_DIGIT_ALIKES).translate(_LOOK_ALIKES)
+
+
+def _cuts(
+    text: str, pattern: re.Pattern[str], instead: Callable[[re.Match[str]], str | None]
+) -> Iterator[Cut]:
+    for match in pattern.finditer(text):
+        plain = instead(match)
+        if plain is not None:
+            yield match.start(), match.end(), plain
+
+
+# --- escapes ----------------------------------------------------------------------------------------------------
+
+
+def _without_escapes(view: View) -> View:
+    text = view.text
+    if not ("%" in text or "\\" in text or "&" in text):
+        return view
+    return view.replaced(_cuts(text, _ESCAPE, _unescape))
+
+
+def _unescape(match: re.Match[str]) -> str | None:
+    kind, written = match.lastgroup, match[match.lastgroup or 0]
+    if kind == "percent":
+        return _from_utf8(unquote_to_bytes(written))
+    if kind == "sign":
+        return _SIGNS.get(written, written)
+    if kind == "name":
+        return _NAMES[written]
+    number = int(written, 10 if kind == "decimal" else 16)
+    return chr(number) if 8 < number < 0xD800 or 0xE000 <= number <= 0x10FFFF else None
+
+
+def _from_utf8(raw: bytes) -> str | None:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+# --- blanks -----------------------------------------------------------------------------------------------------
+
+
+def _without_pluses(view: View) -> View:
+    """Blanks of a form's fields, as URLs have them: at least two in a word."""
+    if view.text.count("+") < 2:
+        return view
+    return view.translated(_PLUS_WORDS.sub(lambda match: match[0].replace("+", " "), view.text))
+
+
+def _without_blanks(view: View) -> View:
+    """Single signs, or single digits, with blanks or the same mark between all of them."""
+    if " " in view.text:
+        view = view.replaced(_spaced(view.text, _SPACED_DIGITS, " "))
+        view = view.replaced(_spaced(view.text, _SPACED_SIGNS, " "))
+    return view.replaced(_spaced(view.text, _PARTED_DIGITS, None))
+
+
+def _spaced(text: str, pattern: re.Pattern[str], mark: str | None) -> Iterator[Cut]:
+    for match in pattern.finditer(text):
+        if sum(map(str.isdigit, match[0])) < _MIN_SPACED_DIGITS and "@" not in match[0]:
+            continue
+        yield from _marks(text, match.start(), match.end(), mark or match[1])
+
+
+def _marks(text: str, start: int, end: int, mark: str) -> Iterator[Cut]:
+    at = text.find(mark, start, end)
+    while at >= 0:
+        stop = at + 1
+        while text[stop] == mark:
+            stop += 1
+        yield at, stop, ""
+        at = text.find(mark, stop, end)

@@ -1,0 +1,176 @@
+"""Numbers in a text: runs of digits, grouped or not, and a tree of the shapes that mean something.
+
+A shape is written as people group it: ``3-2-4`` is three digits, a dash, two, a dash, four; ``16`` is ungrouped. A run such
+as ``2024-01-15 4111 1111 1111 1111`` holds several numbers, so every group may begin one; the tree ends a walk at the
+first group that fits nowhere, and no walk is longer than the longest shape.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TypeAlias
+
+from llmproxyd.detect.context import Context, is_called_otherwise
+from llmproxyd.values.privacy import Finding
+
+Check: TypeAlias = Callable[[str], bool]
+_Said: TypeAlias = dict[Context, bool]
+_Spans: TypeAlias = list[tuple[int, int]]
+
+_RUN = re.compile(r"[0-9]+(?:[ ./-][0-9]+)*")
+_GROUP = re.compile(r"[0-9]+")
+_SHAPE = re.compile(r"([0-9]+)([ ./-]?)")
+_MIN_CHARS = 8
+_MAX_LOOSE_CHARS = 48
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One kind of number. ``check`` gets its digits. ``context``: one of its words has to be near, if there is one.
+
+    ``alone``: the number must not be one of several in a row. ``weak``: it is none where it is called something else.
+    """
+
+    kind: str
+    shapes: tuple[str, ...]
+    check: Check
+    context: Context | None = None
+    alone: bool = True
+    weak: bool = True
+
+
+@dataclass(slots=True)
+class _Node:
+    rows: list[Row] = field(default_factory=list)
+    next: dict[tuple[str, int], _Node] = field(default_factory=dict)
+
+
+class Numbers:
+    """Finds what its rows describe. ``loose``: rows whose numbers count however their digits are grouped, if the whole
+    run is one; by number of digits."""
+
+    def __init__(self, name: str, rows: Iterable[Row], loose: Mapping[int, tuple[Row, ...]]) -> None:
+        self._name = name
+        self._loose = loose
+        self._first: dict[int, _Node] = {}
+        for row in rows:
+            for shape in row.shapes:
+                self._plant(shape, row)
+
+    def find(self, text: str) -> Iterator[Finding]:
+        said: _Said = {}
+        for match in _RUN.finditer(text):
+            start, end = match.span()
+            if end - start >= _MIN_CHARS:
+                yield from self._in_run(text, start, end, said)
+
+    def _plant(self, shape: str, row: Row) -> None:
+        parts = _SHAPE.findall(shape)
+        node = self._first.setdefault(int(parts[0][0]), _Node())
+        for (_, separator), (size, _) in pairwise(parts):
+            node = node.next.setdefault((separator, int(size)), _Node())
+        node.rows.append(row)
+
+    def _in_run(self, text: str, start: int, end: int, said: _Said) -> Iterator[Finding]:
+        spans = [(start, end)] if text[start:end].isdigit() else _groups(text, start, end)
+        first = int(is_glued_before(text, start))
+        last = len(spans) - is_glued_behind(text, end)
+        at, found_any = first, False
+        while at < last:
+            found = self._longest(text, spans, at, last, said)
+            if found is None:
+                at += 1
+                continue
+            finding, at = found
+            found_any = True
+            yield finding
+        unread = first == 0 and last == len(spans) > 1 and not found_any
+        if unread and end - start <= _MAX_LOOSE_CHARS:
+            yield from self._whole(text, start, end, said)
+
+    def _longest(
+        self, text: str, spans: _Spans, at: int, last: int, said: _Said
+    ) -> tuple[Finding, int] | None:
+        """The longest number that begins with group ``at``, and the group behind it."""
+        node = self._first.get(spans[at][1] - spans[at][0])
+        best, stop = None, at
+        while node is not None:
+            row = next((row for row in node.rows if self._fits(row, text, spans, at, stop, said)), None)
+            if row is not None:
+                best = Finding(row.kind, spans[at][0], spans[stop][1], self._name), stop + 1
+            stop += 1
+            if stop >= last:
+                break
+            begin, end = spans[stop]
+            node = node.next.get((text[begin - 1], end - begin))
+        return best
+
+    def _fits(self, row: Row, text: str, spans: _Spans, at: int, stop: int, said: _Said) -> bool:
+        start, end = spans[at][0], spans[stop][1]
+        if not row.check(_digits(text[start:end])):
+            return False
+        if row.context is not None:
+            return _is_said(row.context, text, start, end, said)
+        if row.alone and _goes_on(text, spans, at, stop):
+            return False
+        return not (row.weak and is_called_otherwise(text, start))
+
+    def _whole(self, text: str, start: int, end: int, said: _Said) -> Iterator[Finding]:
+        number = _digits(text[start:end])
+        for row in self._loose.get(len(number), ()):
+            if row.check(number) and (row.context is None or _is_said(row.context, text, start, end, said)):
+                yield Finding(row.kind, start, end, self._name)
+                return
+
+
+def _is_said(context: Context, text: str, start: int, end: int, said: _Said) -> bool:
+    """Whether a word of the context is near. ``said``: whether it occurs in the text at all, asked once."""
+    if context not in said:
+        said[context] = context.occurs(text)
+    return said[context] and context.beside(text, start, end)
+
+
+def _groups(text: str, start: int, end: int) -> list[tuple[int, int]]:
+    return [match.span() for match in _GROUP.finditer(text, start, end)]
+
+
+def _digits(text: str) -> str:
+    return text if text.isdigit() else "".join(filter(str.isdigit, text))
+
+
+def _goes_on(text: str, spans: _Spans, at: int, stop: int) -> bool:
+    """Whether more groups stand around these, parted by what parts these themselves."""
+    inner = {text[begin - 1] for begin, _ in spans[at + 1 : stop + 1]}
+    before = {text[spans[at][0] - 1]} if at else set()
+    behind = {text[spans[stop][1]]} if stop + 1 < len(spans) else set()
+    around = before | behind
+    return not around.isdisjoint(inner or {"-", ".", "/"})
+
+
+def is_glued_before(text: str, start: int) -> bool:
+    """Whether the sign at ``start`` goes on with a word, a decimal or a code that began before it."""
+    if start == 0:
+        return False
+    sign = text[start - 1]
+    if _is_word(sign):
+        return True
+    return sign in "-./+@$€£" and (sign in "$€£" or (start > 1 and _is_word(text[start - 2])))
+
+
+def is_glued_behind(text: str, end: int) -> bool:
+    """Whether what ends at ``end`` goes on as a word, a decimal, a file's name or a code."""
+    if end >= len(text):
+        return False
+    sign, then = text[end], text[end + 1 : end + 2]
+    if _is_word(sign) or sign in "@%":
+        return True
+    return (sign == "-" and _is_word(then)) or (
+        sign in "./" and bool(then) and then.islower() and then.isascii()
+    )
+
+
+def _is_word(sign: str) -> bool:
+    return sign.isascii() and (sign.isalnum() or sign == "_")
