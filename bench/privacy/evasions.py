@@ -30,8 +30,11 @@ def full_width(value: Value, rng: Random) -> tuple[str, ...]:
 
 
 def spaced_digits(value: Value, rng: Random) -> tuple[str, ...]:
-    compact = "".join(c for c in value.text if c.isalnum())
-    return (carried(value, rng, " ".join(compact)),)
+    """As people read numbers out: every sign alone. Dots and dashes that made the form plain are gone, so whoever
+    writes this says what it is."""
+    compact = "".join(c for c in value.text if c.isalnum() or c == "+")
+    labelled = Value(value.kind, value.text, value.words or value.names)
+    return (carried(labelled, rng, " ".join(compact)),)
 
 
 def in_base64(value: Value, rng: Random) -> tuple[str, ...]:

@@ -116,7 +116,12 @@ def us_ssn(rng: Random) -> Value:
     parts = (f"{area:03d}", f"{rng.randint(1, 99):02d}", f"{rng.randint(1, 9999):04d}")
     plain = rng.random() < 0.25
     gap = "" if plain else "-"
-    return Value("national_id.us_ssn", gap.join(parts), labels.SSN if plain else rng.choice(((), labels.SSN)))
+    return Value(
+        "national_id.us_ssn",
+        gap.join(parts),
+        labels.SSN if plain else rng.choice(((), labels.SSN)),
+        labels.SSN,
+    )
 
 
 def us_itin(rng: Random) -> Value:
@@ -131,7 +136,10 @@ def uk_nino(rng: Random) -> Value:
             break
     number = prefix + digits(rng, 6) + rng.choice("ABCD")
     return Value(
-        "national_id.uk_nino", grouped(number, (2,), rng.choice(("", " "))), rng.choice(((), labels.NINO))
+        "national_id.uk_nino",
+        grouped(number, (2,), rng.choice(("", " "))),
+        rng.choice(((), labels.NINO)),
+        labels.NINO,
     )
 
 
@@ -168,7 +176,7 @@ def fr_nir(rng: Random) -> Value:
     body = rng.choice("12") + born + department + f"{rng.randint(1, 990):03d}{rng.randint(1, 999):03d}"
     key = 97 - int(body.replace("2A", "19").replace("2B", "18") if department in ("2A", "2B") else body) % 97
     text = grouped(f"{body}{key:02d}", (1, 2, 2, 2, 3, 3, 2), rng.choice(("", " ")))
-    return Value("national_id.fr_nir", text, rng.choice(((), labels.NIR)))
+    return Value("national_id.fr_nir", text, rng.choice(((), labels.NIR)), labels.NIR)
 
 
 # Values of characters in odd places, as the Italian revenue agency tables them.
@@ -224,7 +232,9 @@ def br_cpf(rng: Random) -> Value:
     for start in (10, 11):
         body += str(weighted_sum(body, range(start, 1, -1)) * 10 % 11 % 10)
     pretty = f"{body[:3]}.{body[3:6]}.{body[6:9]}-{body[9:]}"
-    return rng.choice((Value("national_id.br_cpf", pretty), Value("national_id.br_cpf", body, labels.CPF)))
+    return rng.choice(
+        (Value("national_id.br_cpf", pretty, names=labels.CPF), Value("national_id.br_cpf", body, labels.CPF))
+    )
 
 
 def br_cnpj(rng: Random) -> Value:
@@ -234,7 +244,12 @@ def br_cnpj(rng: Random) -> Value:
         rest = weighted_sum(body, weights[start:]) % 11
         body += "0" if rest < 2 else str(11 - rest)
     pretty = f"{body[:2]}.{body[2:5]}.{body[5:8]}/{body[8:12]}-{body[12:]}"
-    return rng.choice((Value("national_id.br_cnpj", pretty), Value("national_id.br_cnpj", body, labels.CNPJ)))
+    return rng.choice(
+        (
+            Value("national_id.br_cnpj", pretty, names=labels.CNPJ),
+            Value("national_id.br_cnpj", body, labels.CNPJ),
+        )
+    )
 
 
 def ip(rng: Random) -> Value:

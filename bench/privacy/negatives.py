@@ -13,7 +13,6 @@ import sysconfig
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 from pathlib import Path
 from random import Random
 
@@ -133,8 +132,16 @@ def _is_network(word: str) -> bool:
 
 
 def ordinary(count: int, seed: int) -> list[str]:
-    """`count` prompts: a fifth made sentences, at most two fifths from the manual, the rest from the library."""
+    """`count` different prompts: a fifth made sentences, at most two fifths from the manual, the rest from the library."""
     rng = Random(seed)
-    prompts = list(islice(made(seed), count // 5))
-    prompts += islice(manual_paragraphs(rng), count * 2 // 5)
-    return prompts + list(islice(library_paragraphs(rng), count - len(prompts)))
+    prompts: dict[str, None] = {}
+    for source, most in (
+        (made(seed), count // 5),
+        (manual_paragraphs(rng), count * 3 // 5),
+        (library_paragraphs(rng), count),
+    ):
+        for prompt in source:
+            if len(prompts) >= most:
+                break
+            prompts[prompt] = None
+    return list(prompts)

@@ -114,10 +114,20 @@ INNOCENT = (
 )  # fmt: skip
 
 
+# What lists and patterns do not expect: names from elsewhere, places without a street, illness in plain words.
+RARE_NAMES = ("Thandiwe Nkosi", "Oluwaseun Adeyemi", "Bjarki Thorsson", "Nguyen Thi Lan", "Xochitl Quispe", "Saoirse Byrne",
+              "Tevita Fonua", "Ngozi Eze", "Aarav Iyer", "Zhanna Abenova", "Eluned Price", "Kwabena Osei")  # fmt: skip
+UNUSUAL_PLACES = ("Flat 3, The Old Mill, Church End", "PO Box 1042, Austin TX", "Plot 14, Sector 22, Gurgaon 122015",
+                  "the blue house behind the school in Lyon", "3-2-1 Marunouchi, Chiyoda-ku", "Am Markt 7, Bremen")  # fmt: skip
+PLAIN_ILLNESS = ("I cannot sleep and cry every day.", "Her sugar is too high again.", "My knee has hurt for weeks.",
+                 "Mir ist seit Tagen schwindlig.", "J'ai mal au dos depuis lundi.", "The lump turned out to be benign.")  # fmt: skip
+
+
 def _person(rng: Random) -> Sample:
     first, last = rng.choice(FIRST_NAMES), rng.choice(LAST_NAMES)
     pattern = rng.choice(PERSON)
-    shown = last if "{l}" in pattern else f"{first} {last}"
+    whole = f"{first} {last}" if rng.random() < 0.75 else rng.choice(RARE_NAMES)
+    shown = last if "{l}" in pattern else whole
     return Sample(Value("person", shown), (pattern.format(n=shown, l=last),))
 
 
@@ -125,6 +135,7 @@ def _address(rng: Random) -> Sample:
     pattern = rng.choice(PLACES[rng.choice(sorted(PLACES))])
     zip_code = f"{rng.randint(10000, 98999)}"
     text = pattern.format(h=rng.randint(1, 199), w=rng.choice(STREETS), c=rng.choice(CITIES), z=zip_code)
+    text = text if rng.random() < 0.8 else rng.choice(UNUSUAL_PLACES)
     return Sample(Value("address", text), (rng.choice(ADDRESS).format(v=text),))
 
 
@@ -134,7 +145,7 @@ def _born(rng: Random) -> Sample:
 
 
 def _health(rng: Random) -> Sample:
-    text = rng.choice(HEALTH)
+    text = rng.choice(HEALTH if rng.random() < 0.75 else PLAIN_ILLNESS)
     return Sample(Value("health", text), (text,))
 
 

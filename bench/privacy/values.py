@@ -6,11 +6,12 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class Value:
     """kind: as a finding names it, or its group. words: labels, one of which stands before the value when it
-    would be ambiguous alone; empty when its form speaks for itself."""
+    would be ambiguous alone; empty when its form speaks for itself. names: labels for when that form is lost."""
 
     kind: str
     text: str
     words: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

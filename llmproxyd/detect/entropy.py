@@ -23,7 +23,8 @@ _STAND_IN = re.compile(
     re.IGNORECASE,
 )
 _CHANGE = re.compile(r"(?=[a-z][A-Z0-9]|[A-Z][a-z0-9]|[0-9][A-Za-z])")
-_HEX = re.compile(r"(?=.*[0-9])(?=.*[a-fA-F])[0-9a-fA-F]{24,512}")
+# Digits of base 16 alone, dashes as UUIDs have them: some have few changes, and no words are spelt so.
+_HEX = re.compile(r"(?=.*[0-9])(?=.*[a-fA-F])[0-9a-fA-F-]{24,512}")
 _DIGIT = re.compile(r"[0-9]")
 _PAIR = re.compile(r"(?=[A-Za-z0-9]{2})")
 

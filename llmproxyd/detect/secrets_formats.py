@@ -131,7 +131,7 @@ _BEGINNING: tuple[tuple[str, str, str] | tuple[str, str, str, bool], ...] = (
     ("pypi_token", "pypi-AgE", f"{_U}{{50,1000}}"),
     ("rubygems_key", "rubygems_", f"{_H}{{48}}"),
     ("crates_token", "cio", f"{_W}{{32}}", WEAK),
-    ("nuget_key", "oy2", f"{_L}{{43}}", WEAK),
+    ("nuget_key", "oy2", f"{_L}{{43}}"),
     ("clojars_token", "CLOJARS_", f"{_L}{{60}}"),
     ("docker_token", "dckr_pat_", f"{_U}{{24,40}}"),
     ("docker_org_token", "dckr_oat_", f"{_U}{{24,40}}"),

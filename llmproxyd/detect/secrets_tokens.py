@@ -14,8 +14,8 @@ from llmproxyd.values.privacy import Finding
 _FEWEST_KEY_CHARS = 32
 _BEGIN = re.compile(r"-----BEGIN (?:[A-Z0-9]{1,12} ){0,2}PRIVATE KEY(?: BLOCK)?-----")
 _END = re.compile(r"-----END (?:[A-Z0-9]{1,12} ){0,2}PRIVATE KEY(?: BLOCK)?-----")
-# Base64 in lines, with the headers of encrypted keys; newlines may still be written as the two characters \n.
-_BODY = re.compile(r"(?:[A-Za-z0-9+/=\s:,.-]|\\[nr])*")
+# Base64 in lines, with the headers of encrypted keys, up to the next dashes; newlines may still be written as \n.
+_BODY = re.compile(r"(?:[A-Za-z0-9+/=\s:,.]|-(?!-)|\\[nr]){0,32000}")
 _MATERIAL = re.compile(r"[A-Za-z0-9+/]{16,}")
 _PUTTY = re.compile(r"PuTTY-User-Key-File-[23]:[^\n]{0,200}(?:\n[^\n]{1,200}){1,80}")
 
