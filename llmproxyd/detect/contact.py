@@ -133,6 +133,13 @@ def _is_nanp_long(number: str) -> bool:
     return number[0] == "1" and is_nanp(number)
 
 
+def could_be_called(number: str) -> bool:
+    """Whether bare digits could be a telephone number: a country's code and its length, or a trunk prefix."""
+    if number[0] == "0":
+        return len(number) in range(9, 13) and _has_trunk(number)
+    return _is_international(f"+{number}") or (len(number) == 10 and is_nanp(number))
+
+
 def _has_trunk(number: str) -> bool:
     return number[0] == "0" and number[1] != "0" and len(set(number)) > 2
 

@@ -53,7 +53,7 @@ PHONE = Context(
         "contact", "reach me", "reach us", "anruf", "rückruf", "ruf ", "erreich", "appel", "joindre", "joignable",
         "chiam", "llam", "llám", "bel ", "bellen", "telefoonn", "ligue", "ligar", "telefone", "numéro", "msisdn",
         "hotline", "फ़ोन", "फोन", "मोबाइल", "电话", "手机", "電話", "携帯", "телефон", "номер", "telepon", "ph:", "ph.",
-        "mob:", "recapito", "fijo", "gsm", "number is", "nummer",
+        "mob:", "recapito", "numer", "dzwo", "komórk", "fijo", "gsm", "number is", "nummer",
     )
 )  # fmt: skip
 CARD = Context(
@@ -95,7 +95,7 @@ CNPJ = Context(("cnpj", "cadastro nacional", "pessoa jurídica", "pessoa juridic
 PASSPORT = Context(
     (
         "passport", "reisepass", "passnummer", "pass nr", "passeport", "passaporto", "pasaporte", "paspoort",
-        "passaporte", "पासपोर्ट", "护照", "パスポート", "паспорт", "pasport",
+        "passaporte", "paszport", "pasaport", "pass no", "pass nr", "passi", "travel document", "पासपोर्ट", "护照", "パスポート", "паспорт", "pasport",
     )
 )  # fmt: skip
 MEDICAL = Context(
@@ -105,7 +105,7 @@ MEDICAL = Context(
         "krankenakte", "patientenakte", "dossier médical", "dossier medical", "numéro de patient", "n° patient",
         "identifiant patient", "cartella clinica", "numero paziente", "historia clínica", "historia clinica",
         "número de paciente", "medisch dossier", "patiëntnummer", "patientnummer", "patiëntendossier", "prontuário",
-        "prontuario", "medical rec", "record number", "病历",
+        "prontuario", "medical rec", "record number", "病历", "numer pacjenta", "pacjent", "patient number", "patient record", "karta pacjenta", "dokumentacji medycznej",
     )
 )  # fmt: skip
 IP = Context(

@@ -20,8 +20,9 @@ import re2
 
 from llmproxyd.detect.detector import Detector
 from llmproxyd.detect.kinds import DEFAULT_NAMES, detectors_for
-from llmproxyd.detect.normalise import fold_characters, to_plain
+from llmproxyd.detect.normalise import fold_characters, to_plain, without_pluses
 from llmproxyd.detect.patterns import own_detector
+from llmproxyd.detect.spelt import find_spelt
 from llmproxyd.detect.unpack import MAX_DEPTH, unpack
 from llmproxyd.detect.view import View
 from llmproxyd.values.privacy import NOTHING_FOUND, Finding, Found, Piece, Scan, covers_any
@@ -139,8 +140,12 @@ class Detectors:
         watch.check()
         readable = fold_characters(view)
         plain = to_plain(readable)
-        for finding in _resolve(self._matches(plain.text, watch)):
-            yield Finding(finding.kind, *plain.locate(finding.start, finding.end), finding.detector)
+        yield from self._found_in(plain, self._matches(plain.text, watch))
+        if plain is not readable:
+            yield from self._found_in(readable, self._wanted(find_spelt(readable.text)))
+        unfolded = without_pluses(plain)
+        if unfolded.text != plain.text:
+            yield from self._found_in(unfolded, self._matches(unfolded.text, watch))
         for inner in unpack(readable):
             if depth == MAX_DEPTH:
                 watch.shallow = True
@@ -148,12 +153,18 @@ class Detectors:
             yield from self._in_view(inner, watch, depth + 1)
 
     def _matches(self, text: str, watch: _Watch) -> list[Finding]:
-        return [
-            finding
-            for detector in self._marked_in(text)
-            for finding in _checked(detector, text, watch)
-            if covers_any(self._names, finding.kind)
-        ]
+        found = (each for detector in self._marked_in(text) for each in _checked(detector, text, watch))
+        return self._wanted(found)
+
+    def _wanted(self, findings: Iterable[Finding]) -> list[Finding]:
+        return [each for each in findings if covers_any(self._names, each.kind)]
+
+    @staticmethod
+    def _found_in(view: View, findings: list[Finding]) -> Iterator[Finding]:
+        """The findings of a view where they stand in the text that was given."""
+        for finding in _resolve(findings):
+            start, end = view.locate(finding.start, finding.end)
+            yield Finding(finding.kind, start, end, finding.detector)
 
     def _marked_in(self, text: str) -> Iterable[Detector]:
         if not self._marked:

@@ -20,7 +20,7 @@ _DIGIT = r"[0-9][ ./-]?"
 _ROWS = (*CARD_ROWS, *ID_ROWS, *PHONE_ROWS, SPOKEN_PHONES)
 _LOOSE = {
     size: (
-        *((LOOSE_CARD,) if 13 <= size <= 19 else ()),
+        *((LOOSE_CARD,) if 14 <= size <= 19 else ()),
         *LOOSE_IDS.get(size, ()),
         *LOOSE_PHONES.get(size, ()),
     )

@@ -26,7 +26,7 @@ _QUADS = re.compile(r"(?<![\w.])[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}(?
 _SMALL = 30
 """Parts of versions are rarely larger."""
 _MIN_GROUPS = 3
-_PRODUCT = re.compile(r"(?:[A-Za-z][\w.]*[/-]|[<>=~^]=?\s?|\bv\s?)$")
+_PRODUCT = re.compile(r"(?:[A-Za-z][\w.]*[/-]|[<>=~^!]=\s?|[<>~^]\s?|\bv\s?)$")
 _NEAR_CHARS = 24
 
 
@@ -61,6 +61,8 @@ def _is_version(text: str, start: int, end: int, octets: list[int]) -> bool:
 
 def _is_v6(written: str) -> bool:
     address = written.partition("%")[0]
+    if address.endswith("::"):
+        return False  # a network, not a machine
     groups = [group for group in address.split(":") if group]
     try:
         known = IPv6Address(address)

@@ -20,7 +20,6 @@ _ROUNDS = 3
 """How often escapes are undone: a URL in a URL in a JSON text."""
 
 _FOREIGN = re.compile(r"[^\x00-\x7f]")
-_WORD = re.compile(r"[^\s\"'(),:;<=>\[\]{|}]*[^\x00-\x7f][^\s\"'(),:;<=>\[\]{|}]*")
 _OURS = re.compile(r"[0-9A-Za-z]")
 _LETTERS = re.compile(r"[A-Za-z]")
 _ESCAPE = re.compile(
@@ -52,6 +51,10 @@ _DIGIT_ALIKES = str.maketrans("ОоΟοՕօЗзІіӀӏΙιБƧƽ", "00000033111
 
 
 _ALIKE = frozenset(map(chr, (*_LOOK_ALIKES, *_DIGIT_ALIKES)))
+_ALIKES = re.compile(f"[{''.join(sorted(_ALIKE))}]")
+_WORD_BORDERS = frozenset(" \n\t\r\"'(),:;<=>[]{|}")
+_WORD_BORDER = re.compile(r"[ \n\t\r\"'(),:;<=>\[\]{|}]")
+_MAX_WORD_CHARS = 256
 # Unless one of these is found, a text is plain already. Blanks and marks: between six single digits or signs.
 _HIDING_PATTERNS = (
     r"%[0-9A-Fa-f]{2}",
@@ -114,7 +117,7 @@ def to_plain(view: View) -> View:
         if view is before:
             break
         view = fold_characters(view)
-    return _without_blanks(_without_pluses(view))
+    return _without_blanks(view)
 
 
 def fold_characters(view: View) -> View:
@@ -125,22 +128,39 @@ def fold_characters(view: View) -> View:
     folds = {sign: _FOLDS[sign] for sign in set(text) if sign > "\x7f"}
     changed = {sign: plain for sign, plain in folds.items() if sign != plain}
     if changed and all(len(plain) == 1 for plain in changed.values()):
-        view = view.translated(text.translate(str.maketrans(changed)))
+        view = view.translated(text.translate({ord(sign): plain for sign, plain in changed.items()}))
     elif changed:
         view = view.replaced(_cuts(text, _FOREIGN, lambda match: changed.get(match[0])))
     if _ALIKE.isdisjoint(view.text):
         return view
-    return view.translated(_WORD.sub(_fold_word, view.text))
+    return view.translated("".join(_fold_words(view.text)))
 
 
-def _fold_word(match: re.Match[str]) -> str:
-    word = match[0]
+def _fold_words(text: str) -> Iterator[str]:
+    """The text in pieces, with the words that hold look-alikes as they look."""
+    done = 0
+    for match in _ALIKES.finditer(text):
+        if match.start() < done:
+            continue
+        start = match.start()
+        while start > max(done, match.start() - _MAX_WORD_CHARS) and text[start - 1] not in _WORD_BORDERS:
+            start -= 1
+        end = start + len(_WORD_BORDER.split(text[start : match.end() + _MAX_WORD_CHARS], 1)[0])
+        end = max(end, match.end())
+        yield text[done:start]
+        yield _fold_word(text[start:end])
+        done = end
+    yield text[done:]
+
+
+def _fold_word(word: str) -> str:
     plain = word.translate(_LOOK_ALIKES)
     if plain == word:
         return word
     if not _OURS.search(word):
         # All in one alphabet: a word of its language, unless nothing is left of it once it is read as ours.
-        return plain if plain.isascii() and "@" in plain else word
+        ours = "@" in plain or (len(plain) < 3 and plain.isupper())
+        return plain if plain.isascii() and ours else word
     return plain if _LETTERS.search(word) else word.translate(_DIGIT_ALIKES).translate(_LOOK_ALIKES)
 
 
@@ -185,8 +205,8 @@ def _from_utf8(raw: bytes) -> str | None:
 # --- blanks -----------------------------------------------------------------------------------------------------
 
 
-def _without_pluses(view: View) -> View:
-    """Blanks of a form's fields, as URLs have them: at least two in a word."""
+def without_pluses(view: View) -> View:
+    """Pluses for blanks, as forms in URLs have them: at least two in a word. Another view, since Base64 has them too."""
     if view.text.count("+") < 2:
         return view
     return view.translated(_PLUS_WORDS.sub(lambda match: match[0].replace("+", " "), view.text))

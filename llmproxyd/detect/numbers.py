@@ -73,6 +73,7 @@ class Numbers:
         for (_, separator), (size, _) in pairwise(parts):
             node = node.next.setdefault((separator, int(size)), _Node())
         node.rows.append(row)
+        node.rows.sort(key=_precedence)
 
     def _in_run(self, text: str, start: int, end: int, said: _Said) -> Iterator[Finding]:
         spans = [(start, end)] if text[start:end].isdigit() else _groups(text, start, end)
@@ -126,6 +127,11 @@ class Numbers:
                 return
 
 
+def _precedence(row: Row) -> tuple[bool, bool]:
+    """Who is asked first: a row whose word has to be near, since that says more than a check; telephones last."""
+    return row.kind == "phone", row.context is None
+
+
 def _is_said(context: Context, text: str, start: int, end: int, said: _Said) -> bool:
     """Whether a word of the context is near. ``said``: whether it occurs in the text at all, asked once."""
     if context not in said:
@@ -157,7 +163,7 @@ def is_glued_before(text: str, start: int) -> bool:
     sign = text[start - 1]
     if _is_word(sign):
         return True
-    return sign in "-./+@$€£" and (sign in "$€£" or (start > 1 and _is_word(text[start - 2])))
+    return sign in "-./+@$€£" and (sign in "+$€£" or (start > 1 and _is_word(text[start - 2])))
 
 
 def is_glued_behind(text: str, end: int) -> bool:

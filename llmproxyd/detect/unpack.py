@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import re2
 
@@ -17,17 +18,12 @@ from llmproxyd.detect.view import View
 MAX_DEPTH = 2
 
 _QUAD = r"[A-Za-f][A-HQ-Xg-nw-z0-3][ABEFIJMNQRUVYZcdghklopstwx014589][A-Za-z0-9+/_-]"
-_SIGN = (
-    rf"(?:{_QUAD})(?:{_QUAD})(?:{_QUAD})",
-    r"[A-Za-z0-9+/_-]{32}",
-    r"(?:[0-9A-Fa-f][0-9A-Fa-f][ :,]?){10}",
-    r"0x[0-9A-Fa-f][0-9A-Fa-f],? 0x[0-9A-Fa-f][0-9A-Fa-f]",
-)
-_BASE64_ASCII = re.compile(rf"(?<![A-Za-z0-9+])(?:{_QUAD}){{3,}}[A-Za-z0-9+/_-]{{0,3}}={{0,2}}")
-_BASE64_LONG = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{32,}(?:\n[A-Za-z0-9+/_-]{4,})*={0,2}")
-_HEX = re.compile(
-    r"(?<![0-9A-Za-z])(?:0[xX])?((?:[0-9A-Fa-f]{2}){9,}|[0-9A-Fa-f]{2}(?:[ :,][0-9A-Fa-f]{2}){8,})(?![0-9A-Za-z])"
-    r"|(?<![0-9A-Za-z])(0x[0-9A-Fa-f]{2}(?:,? 0x[0-9A-Fa-f]{2}){8,})"
+_BORDER = r"(?:^|[^A-Za-z0-9+])"
+_BASE64_ASCII = rf"{_BORDER}((?:{_QUAD}){{3,}}[A-Za-z0-9+/_-]{{0,3}}={{0,2}})"
+_BASE64_LONG = r"(?:^|[^A-Za-z0-9+/_-])([A-Za-z0-9+/_-]{32,}(?:\n[A-Za-z0-9+/_-]{4,})*={0,2})"
+_HEX = (
+    r"(?:^|[^0-9A-Za-z])(?:0[xX])?((?:[0-9A-Fa-f]{2}){9,}|[0-9A-Fa-f]{2}(?:[ :,][0-9A-Fa-f]{2}){8,})\b",
+    r"\b(0x[0-9A-Fa-f]{2}(?:,? 0x[0-9A-Fa-f]{2}){8,})",
 )
 _NO_HEX = re.compile(r"0x|[ :,]")
 _URL_SAFE = str.maketrans("-_", "+/")
@@ -37,31 +33,26 @@ _PRINTED = 0.9
 
 
 def _sign_set() -> re2.Set:
-    signs = re2.Set.SearchSet(re2.Options())
-    for pattern in _SIGN:
+    options = re2.Options()
+    options.log_errors = False
+    signs = re2.Set.SearchSet(options)
+    for pattern in _PATTERNS:
         signs.Add(pattern)
     signs.Compile()
     return signs
 
 
-_SIGNS = _sign_set()
-
-
 def unpack(view: View) -> Iterator[View]:
     """Every text found packed in the view, in the form it had before it was packed."""
-    if not _SIGNS.Match(view.text.encode()):
-        return
-    tried: set[int] = set()
-    for pattern in (_BASE64_ASCII, _BASE64_LONG):
-        for match in pattern.finditer(view.text):
-            text = None if match.end() in tried else _from_base64(match[0])
+    seen: set[int] = set()
+    for number in sorted(_SIGNS.Match(view.text.encode()) or ()):
+        regex, read = _READERS[number]
+        for match in regex.finditer(view.text):
+            start, end = match.span(1)
+            text = None if end in seen else read(match[1])
             if text is not None:
-                tried.add(match.end())
-                yield view.unpacked(text, match.start(), match.end())
-    for match in _HEX.finditer(view.text):
-        text = _readable(bytes.fromhex(_NO_HEX.sub("", match[0])))
-        if text is not None:
-            yield view.unpacked(text, match.start(), match.end())
+                seen.add(end)
+                yield view.unpacked(text, start, end)
 
 
 def _from_base64(written: str) -> str | None:
@@ -74,6 +65,10 @@ def _from_base64(written: str) -> str | None:
         return None
 
 
+def _from_hex(written: str) -> str | None:
+    return _readable(bytes.fromhex(_NO_HEX.sub("", written)))
+
+
 def _readable(raw: bytes) -> str | None:
     """The text that the bytes are; None if they are none. A character cut off at the end is forgiven."""
     for dropped in range(4):
@@ -84,3 +79,11 @@ def _readable(raw: bytes) -> str | None:
         printed = sum(sign.isprintable() or sign in "\n\r\t" for sign in text)
         return text if len(text) >= _MIN_CHARS and printed >= _PRINTED * len(text) else None
     return None
+
+
+_PATTERNS = (_BASE64_ASCII, _BASE64_LONG, *_HEX)
+_SIGNS = _sign_set()
+_READERS: tuple[tuple[Any, Callable[[str], str | None]], ...] = tuple(
+    (re2.compile(pattern), _from_base64 if number < 2 else _from_hex)
+    for number, pattern in enumerate(_PATTERNS)
+)
