@@ -74,6 +74,11 @@ class MaskBook:
         """Whether a value that ought to be hidden can be read in this text."""
         return self._shown.search(text) is not None
 
+    @property
+    def meanings(self) -> Meanings:
+        """What the names mean that the content masked last was told with."""
+        return self._meanings
+
     def restore_text(self, text: str) -> str:
         return self._meanings.plain.restore(text)
 

@@ -61,7 +61,7 @@ def texts_of(chat: Chat) -> list[str]:
 
 def restored(made: MaskBook, masked: Chat) -> Chat:
     """Led back with what an answer would be led back with."""
-    meanings = made._meanings
+    meanings = made.meanings
     return rewrite(masked, meanings.plain.restore, meanings.json.restore)
 
 
@@ -262,14 +262,14 @@ class TestArguments:
         said = json.loads(masked)
         assert said["phone"].startswith("NUMBER_")
         assert said["text"].startswith("PHONE_")
-        assert made._meanings.json.restore(masked) == '{"phone": 13800138000, "text": "13800138000", "n": 1}'
+        assert made.meanings.json.restore(masked) == '{"phone": 13800138000, "text": "13800138000", "n": 1}'
 
     def test_hide_a_value_with_letters_that_json_escapes(self) -> None:
         made = book('pass"word\\n', "line\nbreak", kind="secret.x")
         given = json.dumps({"a": 'pass"word\\n', "b": ["line\nbreak"]})
         masked = self.masked(made, given)
         assert not [value for value in json.loads(masked).values() if "pass" in value or "line" in value]
-        assert json.loads(made._meanings.json.restore(masked)) == json.loads(given)
+        assert json.loads(made.meanings.json.restore(masked)) == json.loads(given)
 
     @pytest.mark.parametrize(
         ("value", "arguments"),
