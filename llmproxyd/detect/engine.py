@@ -20,7 +20,7 @@ import re2
 
 from llmproxyd.detect.detector import Detector
 from llmproxyd.detect.kinds import DEFAULT_NAMES, detectors_for
-from llmproxyd.detect.normalise import fold_characters, to_plain, without_pluses
+from llmproxyd.detect.normalise import fold_characters, to_plain
 from llmproxyd.detect.patterns import own_detector
 from llmproxyd.detect.spelt import find_spelt
 from llmproxyd.detect.unpack import MAX_DEPTH, unpack
@@ -139,13 +139,11 @@ class Detectors:
     def _in_view(self, view: View, watch: _Watch, depth: int) -> Iterator[Finding]:
         watch.check()
         readable = fold_characters(view)
-        plain = to_plain(readable)
-        yield from self._found_in(plain, self._matches(plain.text, watch))
-        if plain is not readable:
-            yield from self._found_in(readable, self._wanted(find_spelt(readable.text)))
-        unfolded = without_pluses(plain)
-        if unfolded.text != plain.text:
-            yield from self._found_in(unfolded, self._matches(unfolded.text, watch))
+        plain, readings = to_plain(readable)
+        for reading in (plain, *readings):
+            yield from self._found_in(reading, self._matches(reading.text, watch))
+        if readings:
+            yield from self._found_in(plain, self._wanted(find_spelt(plain.text)))
         for inner in unpack(readable):
             if depth == MAX_DEPTH:
                 watch.shallow = True

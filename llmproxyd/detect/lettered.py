@@ -36,11 +36,11 @@ _CORSICAN = re.compile(
     re.IGNORECASE,
 )
 _MRZ = re.compile(r"(?<![A-Z0-9<])([A-Z0-9<]{9})([0-9])[A-Z<]{3}([0-9]{6})([0-9])[MFX<]([0-9]{6})([0-9])")
-_DOCUMENT = re.compile(r"(?<![A-Za-z0-9_])[A-Za-z]{0,3}[ -]?[0-9][A-Za-z0-9]{4,9}(?![A-Za-z0-9_])|"
-                       r"(?<![A-Za-z0-9_])[CFGHJKLMNPRTVWXYZ][CFGHJKLMNPRTVWXYZ0-9]{8}(?![A-Za-z0-9_])")  # fmt: skip
+_DOCUMENT = re.compile(
+    r"(?<![A-Za-z0-9_])(?:[A-Za-z]{1,3}[ -]?[0-9]{5,9}|(?=[A-Z0-9]{0,8}[0-9])[A-Z0-9]{6,10}"
+    r"|[CFGHJKLMNPRTVWXYZ]{9})(?![A-Za-z0-9_])"
+)
 _RECORD = re.compile(r"(?<![A-Za-z0-9_])(?:[A-Za-z]{1,4}[ -]?)?[0-9](?:[ -]?[0-9]){4,11}(?![A-Za-z0-9_])")
-_REACH_CHARS = 70
-_MIN_DOCUMENT_DIGITS = 4
 
 
 def _formatted(
@@ -65,13 +65,15 @@ def _named(kind: str, context: Context, pattern: re.Pattern[str]) -> Callable[[s
 
     def find(text: str) -> Iterator[Finding]:
         for match in pattern.finditer(text):
-            code = match[0]
-            if sum(map(str.isdigit, code)) < _MIN_DOCUMENT_DIGITS or _is_part(text, match):
-                continue
-            if context.before(text, match.start()):
+            if not _is_part(text, match) and context.before(text, _first_digit(match)):
                 yield Finding(kind, match.start(), match.end(), kind)
 
     return find
+
+
+def _first_digit(match: re.Match[str]) -> int:
+    """Where the number itself begins: letters before it may be part of it, or of the word that says what it is."""
+    return next((at for at in range(*match.span()) if match.string[at].isdigit()), match.start())
 
 
 def _passports(text: str) -> Iterator[Finding]:

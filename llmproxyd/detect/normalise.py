@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from urllib.parse import unquote_to_bytes
 
 import re2
@@ -34,13 +34,10 @@ _NAMES = {
     "hyphen": "-", "plus": "+", "colon": ":", "sol": "/",
 }  # fmt: skip
 _PLUS_WORDS = re.compile(r"[\w%.,:@()/-]+(?:\+[\w%.,:@()/-]+){2,}")
-_SPACED_SIGNS = re.compile(
-    r"(?<![A-Za-z0-9])(?:[A-Za-z0-9@.+/():_-] {1,3}){6,200}[A-Za-z0-9]+(?![A-Za-z0-9])"
-    r"|(?<![A-Za-z0-9])(?:[A-Z] {1,3}){2}[0-9]{10,34}(?![A-Za-z0-9])"
-)
+_SPACED_SIGNS = re.compile(r"(?<![A-Za-z0-9])(?:[A-Za-z0-9@.+/():_-] {1,3}){6,200}[A-Za-z0-9](?![A-Za-z0-9])")
 _SPACED_DIGITS = re.compile(r"[0-9](?: {1,3}(?:[-./():+] {0,3})?[0-9](?![0-9])){5,80}")
 _PARTED_DIGITS = re.compile(r"(?<![0-9A-Za-z.])[0-9]([-._,*|])[0-9](?:\1[0-9]){6,80}(?![0-9A-Za-z])")
-_MIN_SPACED_DIGITS = 5
+_MIN_SPACED_DIGITS = 4
 
 # Letters of Cyrillic, Greek, Armenian and Latin's own extensions that are drawn like those of ASCII.
 _LOOK_ALIKES = str.maketrans(
@@ -55,15 +52,14 @@ _ALIKES = re.compile(f"[{''.join(sorted(_ALIKE))}]")
 _WORD_BORDERS = frozenset(" \n\t\r\"'(),:;<=>[]{|}")
 _WORD_BORDER = re.compile(r"[ \n\t\r\"'(),:;<=>\[\]{|}]")
 _MAX_WORD_CHARS = 256
-# Unless one of these is found, a text is plain already. Blanks and marks: between six single digits or signs.
+# What each step of normalisation needs to find before it is worth its time.
+_ESCAPED, _PLUSES, _SIGNS_SPACED, _DIGITS_SPACED, _PARTED = range(5)
 _HIDING_PATTERNS = (
-    r"%[0-9A-Fa-f]{2}",
-    r"\\[ux\"'/nrtbf@]",
-    r"&(?:#[0-9xX]|amp|lt|gt|quot|apos|nbsp|commat|period|hyphen|plus|colon|sol)",
-    r"\+[^\s+]+\+",
-    r"(?:^|[^0-9A-Za-z])(?:[0-9A-Za-z@.+/():_-] [ ]?[ ]?){5}",
-    r"[0-9] [-./():+ ]* ?[0-9] [-./():+ ]* ?[0-9] [-./():+ ]* ?[0-9] ",
-    r"(?:[0-9][-._,*|]){5}",
+    r"%[0-9A-Fa-f]{2}|\\[ux\"'/nrtbf@]|&(?:#[0-9xX]|amp|lt|gt|quot|apos|nbsp|commat|period|hyphen|plus|colon|sol)",
+    r"[\pL\pN_%.,:@()/-]\+[\pL\pN_%.,:@()/-]+\+[\pL\pN_%.,:@()/-]",
+    r"(?:^|[^0-9A-Za-z])(?:[0-9A-Za-z@.+/():_-] [ ]?[ ]?){6}[0-9A-Za-z]",
+    r"(?:[0-9] [-./():+ ]{0,6}){5}[0-9]",
+    r"[0-9](?:(?:-[0-9]){7}|(?:\.[0-9]){7}|(?:_[0-9]){7}|(?:,[0-9]){7}|(?:\*[0-9]){7}|(?:\|[0-9]){7})",
 )
 
 
@@ -107,17 +103,26 @@ def _fold(sign: str) -> str:
 _FOLDS = _Folds()
 
 
-def to_plain(view: View) -> View:
-    """The view, its characters folded, with everything undone that hides what is written."""
-    if not _HIDING.Match(view.text.encode()):
-        return view
+def to_plain(view: View) -> tuple[View, tuple[View, ...]]:
+    """A view whose characters are folded -> the same without escapes; and other readings of it, mostly none.
+
+    Other readings: without blanks, or marks, between single digits or signs; with pluses read as blanks, as forms in URLs
+    have them. Each may be wrong where the plain one is right, so each is read for itself.
+    """
+    hidden = _hidden_in(view.text)
     for _ in range(_ROUNDS):
-        before = view
-        view = _without_escapes(view)
-        if view is before:
+        if _ESCAPED not in hidden:
             break
-        view = fold_characters(view)
-    return _without_blanks(view)
+        before, view = view, fold_characters(view.replaced(_cuts(view.text, _ESCAPE, _unescape)))
+        hidden = _hidden_in(view.text)
+        if view.text == before.text:
+            break
+    readings = (_READINGS[number](view) for number in sorted(hidden) if number in _READINGS)
+    return view, tuple(reading for reading in readings if reading.text != view.text)
+
+
+def _hidden_in(text: str) -> frozenset[int]:
+    return frozenset(_HIDING.Match(text.encode()) or ())
 
 
 def fold_characters(view: View) -> View:
@@ -176,13 +181,6 @@ def _cuts(
 # --- escapes ----------------------------------------------------------------------------------------------------
 
 
-def _without_escapes(view: View) -> View:
-    text = view.text
-    if not ("%" in text or "\\" in text or "&" in text):
-        return view
-    return view.replaced(_cuts(text, _ESCAPE, _unescape))
-
-
 def _unescape(match: re.Match[str]) -> str | None:
     kind, written = match.lastgroup, match[match.lastgroup or 0]
     if kind == "percent":
@@ -205,19 +203,8 @@ def _from_utf8(raw: bytes) -> str | None:
 # --- blanks -----------------------------------------------------------------------------------------------------
 
 
-def without_pluses(view: View) -> View:
-    """Pluses for blanks, as forms in URLs have them: at least two in a word. Another view, since Base64 has them too."""
-    if view.text.count("+") < 2:
-        return view
+def _with_pluses_as_blanks(view: View) -> View:
     return view.translated(_PLUS_WORDS.sub(lambda match: match[0].replace("+", " "), view.text))
-
-
-def _without_blanks(view: View) -> View:
-    """Single signs, or single digits, with blanks or the same mark between all of them."""
-    if " " in view.text:
-        view = view.replaced(_spaced(view.text, _SPACED_DIGITS, " "))
-        view = view.replaced(_spaced(view.text, _SPACED_SIGNS, " "))
-    return view.replaced(_spaced(view.text, _PARTED_DIGITS, None))
 
 
 def _spaced(text: str, pattern: re.Pattern[str], mark: str | None) -> Iterator[Cut]:
@@ -235,3 +222,11 @@ def _marks(text: str, start: int, end: int, mark: str) -> Iterator[Cut]:
             stop += 1
         yield at, stop, ""
         at = text.find(mark, stop, end)
+
+
+_READINGS: Mapping[int, Callable[[View], View]] = {
+    _PLUSES: _with_pluses_as_blanks,
+    _SIGNS_SPACED: lambda view: view.replaced(_spaced(view.text, _SPACED_SIGNS, " ")),
+    _DIGITS_SPACED: lambda view: view.replaced(_spaced(view.text, _SPACED_DIGITS, " ")),
+    _PARTED: lambda view: view.replaced(_spaced(view.text, _PARTED_DIGITS, None)),
+}
