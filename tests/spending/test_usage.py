@@ -110,7 +110,7 @@ def given_up(row: Row) -> bool:
 
 def judge_sums(rig: Rig, pairs: list[Pair], figures: Figures) -> None:
     """What was told, to the token and nano-dollar; what had to be estimated, by the pieces that were said."""
-    told = [pair for pair in pairs if pair.bill.told is not None]
+    told = [pair for pair in pairs if pair.bill.told is not None and not pair.row.estimated]
     booked_nanos = sum(row.cost_nanos or 0 for row, _ in told)
     served_nanos = sum(bill.told.nanos for _, bill in told if bill.told is not None)
     figures.none("nano-dollars between ledger and bills", abs(booked_nanos - served_nanos))
