@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import time
+from collections import Counter
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import cycle
@@ -203,10 +204,13 @@ async def _stream_rest(exchange: Exchange, pace: Pace) -> None:
 
 
 def sometimes(share: float, bad: Manner, good: Manner, *, seed: int) -> Manner:
-    """``bad`` for a ``share`` of the requests, drawn at random; the same ones every time for the same seed."""
+    """``bad`` for a ``share`` of the calls, drawn at random; for the same requests every time for the same seed."""
+    calls: Counter[int] = Counter()
 
     async def manner(exchange: Exchange) -> None:
-        drawn = Random(f"{seed}/{number_of(exchange.seen.body)}").random()
+        number = number_of(exchange.seen.body)
+        calls[number] += 1
+        drawn = Random(f"{seed}/{number}/{calls[number]}").random()
         await (bad if drawn < share else good)(exchange)
 
     return manner

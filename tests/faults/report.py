@@ -83,9 +83,11 @@ class Report:
         return [t.first_s - t.asked_s for t in self.told if t.success and t.first_s is not None]
 
     def dispatch_gaps_s(self) -> list[float]:
-        """From the last byte of an attempt to the arrival of the next one, for every request with several."""
+        """From the last byte of an attempt to the arrival of the next one, for every request with several. Attempts that
+        were given up before they said anything are not among them."""
         pairs = [pair for tries in self._own_tries for pair in pairwise(tries)]
-        return [b.seen.at_s - a.seen.wrote_s for a, b in pairs if a.seen.wrote_s is not None]
+        said = [(a.seen.wrote_s, b.seen.at_s) for a, b in pairs if a.seen.gone_s is None]
+        return [next_s - wrote_s for wrote_s, next_s in said if wrote_s is not None]
 
     def second_attempts_s(self) -> list[float]:
         """From the arrival of the first attempt to that of the second, for every request with several."""
