@@ -50,7 +50,6 @@ Try:
   llmproxyd                            serve on 127.0.0.1:8400
   llmproxyd check                      say whether the two files are right
   llmproxyd explain --model auto       say which model would answer, and why
-  llmproxyd providers                  say which providers answer, and how well
 
 Commands (llmproxyd COMMAND -h tells more):
   run         serve until stopped; this is also what happens without a command

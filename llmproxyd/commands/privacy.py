@@ -15,9 +15,10 @@ from llmproxyd.values.privacy import Finding
 
 MAX_BYTES = 256 * 1024 * 1024
 _EXAMPLES = """\
-  llmproxyd privacy scan letter.txt                what is in it, and where
-  git diff | llmproxyd privacy scan --json -       the same for programs
-  llmproxyd privacy scan --lines prompts.jsonl     a JSON string on each line, its findings on each line"""
+Examples:
+  llmproxyd privacy scan letter.txt              what is in it, and where
+  git diff | llmproxyd privacy scan --json -     the same for programs
+  llmproxyd privacy scan --lines prompts.jsonl   a JSON string on each line in, findings out"""
 
 
 def _add_arguments(parser: Any) -> None:
@@ -26,7 +27,7 @@ def _add_arguments(parser: Any) -> None:
     parser.add_argument(
         "--lines",
         action="store_true",
-        help="each line of FILE is a JSON string, each line of output its findings",
+        help="a JSON string on each line in, its findings on each line out",
     )
     parser.add_argument(
         "--soft", action="store_true", help="look for persons, addresses, births and health as well"

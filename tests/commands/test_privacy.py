@@ -78,7 +78,7 @@ def test_a_file_that_is_not_there_is_told(
 def test_soft_kinds_are_for_those_who_ask(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = "Her date of birth is 12 March 1984."
+    text = "Geburtsdatum: 12.03.1984"
     run("--json", "-", stdin=text, monkeypatch=monkeypatch)
     assert json.loads(capsys.readouterr().out)["findings"] == []
     run("--json", "--soft", "-", stdin=text, monkeypatch=monkeypatch)

@@ -107,7 +107,7 @@ def test_there_is_a_name_for_everything_and_a_few_for_choosing(shipped: Snapshot
 
 
 def test_the_defaults_written_in_the_file_are_the_ones_in_force_without_it(shipped: Snapshot) -> None:
-    assert shipped.privacy == Privacy()
+    assert replace(shipped.privacy, detect=(), unscanned={}) == Privacy()
     assert shipped.fallback == replace(FallbackPolicy(on=DEFAULT_FALLBACK_ON), deadline_s=120.0)
     openai, other = shipped.providers["openai"], shipped.providers["anthropic"]
     assert openai.timeouts == Timeouts()
@@ -116,6 +116,12 @@ def test_the_defaults_written_in_the_file_are_the_ones_in_force_without_it(shipp
         other.unhealthy_after,
         other.recover_after_s,
     )
+
+
+def test_what_is_found_keeps_a_request_from_leaving(shipped: Snapshot) -> None:
+    kinds = ("secret.jwt", "payment_card", "iban", "national_id.us_ssn", "email", "phone", "person")
+    assert [shipped.privacy.rank_of_kind(kind) for kind in kinds] == [3, 3, 3, 3, 2, 2, None]
+    assert [shipped.privacy.rank_of_unscanned(k) for k in ("image", "audio", "file", "text")] == [1, 1, 3, 3]
 
 
 def test_cheapest_first_then_fastest(shipped: Snapshot) -> None:
