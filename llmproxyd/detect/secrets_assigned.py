@@ -20,7 +20,7 @@ from llmproxyd.values.privacy import Finding
 _MOST_NAMES = 2000
 
 _ADDRESS = re.compile(
-    r"://(?P<user>[^\s:/@\"'<>?#]{0,128}):(?P<password>[^\s/@\"'<>]{3,256})@[A-Za-z0-9\[_.-]"
+    r"://(?P<user>[^\s:/@\"'<>?#]{0,128}):(?P<password>[^\s/@\"'<>]{3,256})@(?:[A-Za-z0-9\[_.-]|\Z)"
 )
 _SCHEME_END = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}$")
 
@@ -47,7 +47,7 @@ _NAMES = (
     r"(?:api|access|account|auth|private|secret|encryption|signing|master|client|service|license|app|admin|write|session)"
     r"[ _.-]?key)"
 )
-_GIVEN = r"[A-Za-z0-9_]*[\\\"'`\]\)]*\s*(?:\([^)\n]*\)\s?)?(?::=|=>|[:=]|is|,)\s*"
+_GIVEN = r"[A-Za-z0-9_]*[\\\"'`\]\)]*\s*(?:\([^)\n]*\)\s?)?(?:(?::=|=>|[:=]|is)\s*|, *)"
 _ASSIGNED = re2.compile(_NAMES + _GIVEN)
 _VALUE = re.compile(r"(?:Bearer )?[\\\"'`]{0,4}(?P<value>[A-Za-z0-9+/_.~=!@#%^&*:-]{16,512})")
 
@@ -124,7 +124,8 @@ def _is_password(word: str, user: str) -> bool:
 
 
 def _is_secret(value: str) -> bool:
-    return looks_random(value) and not is_placeholder(value)
+    # The full stop of a sentence is no part of the value.
+    return looks_random(value.rstrip(".:")) and not is_placeholder(value)
 
 
 _CONNECTION = frozenset({"secret.connection_string"})
