@@ -62,6 +62,7 @@ from llmproxyd.server.ollama_views import OllamaViews
 from llmproxyd.server.overload import Overload
 from llmproxyd.server.paths import build_paths
 from llmproxyd.server.responses import ResponseKeeper
+from llmproxyd.server.scanning import Scanner
 from llmproxyd.server.trial import ProviderTest
 from llmproxyd.server.views import Views
 from llmproxyd.server.web import Web
@@ -185,6 +186,7 @@ class _Daemon:
             overload=self._overload,
             windows=Windows(),
             budgets=self._budgets,
+            scanner=Scanner(time.monotonic),
             new_prompt=_new_prompt,
             wall=time.time,
         )

@@ -13,12 +13,14 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Protocol
 
+from llmproxyd.detect.masking import MaskBook
 from llmproxyd.exchange.account import Account, AttemptRecord, ExchangeRecord
 from llmproxyd.exchange.attempt import Patience, RunningAttempt
 from llmproxyd.exchange.books import Booking, Books, Counted
 from llmproxyd.exchange.continuation import ContinuableLane, Seam, may_continue, wants_continuation
 from llmproxyd.exchange.gate import Gates, Pass, Saturated, Toll
 from llmproxyd.exchange.lane import Lane, Voice, choose_dialect, choose_lane
+from llmproxyd.exchange.masked import masked_adapter
 from llmproxyd.exchange.upstream import AttemptFailed, Upstream
 from llmproxyd.logs import get_logger
 from llmproxyd.routing.fallback import LINE_CODE, anybody_left, next_step
@@ -72,6 +74,10 @@ class Asker(Protocol):
 
     def tokens_in(self) -> int:
         """Our own count of the prompt."""
+        ...
+
+    def mask(self, kinds: frozenset[str]) -> MaskBook:
+        """What takes these kinds and groups of data out of the request, and puts them back into an answer."""
         ...
 
 
@@ -236,13 +242,14 @@ class Exchange:
 
     async def _try(self, place: int, step: Start) -> _Try | None:
         """One attempt up to its commit; None if it failed."""
-        candidate = self._plan.candidates[step.candidate].deployment
+        chosen = self._plan.candidates[step.candidate]
+        candidate = chosen.deployment
         refused = self._means.registry.refusal(candidate, self._clock(), force=step.force)
         if refused is not None:
             self._unsent(place, refused)
             return None
         try:
-            running = self._prepare(self._means.registry.with_key(candidate))
+            running = self._prepare(chosen, self._means.registry.with_key(candidate))
         except BadRequest as bad:
             self._unsent(place, replace(bad.failure, kind=FailureKind.UNSUPPORTED))
             return None
@@ -309,21 +316,24 @@ class Exchange:
                 return opened.failure
             await self._means.sleep(opened.wait_s)
 
-    def _prepare(self, deployment: Deployment) -> RunningAttempt:
-        """Format the call. Raises BadRequest when the candidate's dialect cannot carry the request."""
+    def _prepare(self, candidate: Candidate, deployment: Deployment) -> RunningAttempt:
+        """Format the call, of the masked copy where that is what the candidate may see. ``deployment``: the candidate's,
+        with the key in use. Raises BadRequest when its dialect cannot carry the request."""
         first, own = choose_dialect(self._voice.request, deployment), deployment.provider.dialect
         try:
-            return self._format(deployment, first)
+            return self._format(candidate, deployment, first)
         except BadRequest:
             if first is own or self._voice.request.dialect is first:
                 raise
         # Responses knows neither `stop` nor several choices: what it cannot carry may still go as a chat.
-        return self._format(deployment, own)
+        return self._format(candidate, deployment, own)
 
-    def _format(self, deployment: Deployment, dialect: Dialect) -> RunningAttempt:
+    def _format(self, candidate: Candidate, deployment: Deployment, dialect: Dialect) -> RunningAttempt:
         adapter = self._means.adapters.get(dialect)
         if adapter is None:
             raise BadRequest(f"this version does not speak {dialect.value}")
+        if candidate.masked:
+            adapter = masked_adapter(adapter, self._asker.mask(candidate.masked))
         lane = self._choose_lane(adapter, deployment)
         call = lane.format_call(deployment, self._plan.overrides)
         return RunningAttempt(
@@ -333,6 +343,7 @@ class Exchange:
             call=call,
             clock=self._clock,
             operation=self._voice.request.operation,
+            clearance=candidate.clearance,
         )
 
     def _choose_lane(self, adapter: Adapter, deployment: Deployment) -> Lane:

@@ -150,9 +150,8 @@ class Upstream:
 
     async def send(self, call: Call, deployment: Deployment, clearance: Clearance | None) -> Reply:
         """Send ``call``, wait for the head of the answer. Raises AttemptFailed; and NotCleared, before a name is looked up,
-        if ``clearance`` is for another deployment."""
-        if clearance is not None:
-            require(clearance, deployment)
+        without a ``clearance`` for this deployment and what its provider may see."""
+        require(clearance, deployment)
         provider = deployment.provider
         if provider.is_mock:
             return self._send_to_mock(call, deployment)

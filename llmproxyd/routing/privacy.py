@@ -22,6 +22,8 @@ from llmproxyd.values.snapshot import Privacy, Stage
 
 LABEL_HEADER = "x-llmproxyd-label"
 DEFAULT_SOURCES = ("default",)
+FOUND = " found"
+"""How the source of a label ends that was found in the request itself."""
 
 _REASONS_SHOWN = 3
 
@@ -66,7 +68,7 @@ def _ranks_found(scan: Scan, privacy: Privacy, masked: Collection[str] = ()) -> 
     for kind in sorted(scan.kinds):
         rank = privacy.rank_of_kind(kind)
         if rank is not None and not covers_any(masked, kind):
-            yield rank, f"{kind} found"
+            yield rank, kind + FOUND
     if privacy.detect:
         for kind in sorted(scan.unscanned):
             yield privacy.rank_of_unscanned(kind), f"{kind} not scanned"

@@ -93,6 +93,7 @@ class Detached:
 
     async def _run(self, visit: Visit, task: Task, hear: Callable[[bytes], None]) -> Ended:
         request = with_previous(self._intake.understand(visit, task.body, task.target), task.previous)
+        await self._intake.look(visit, request)
         plan = self._intake.decide(visit, request, task.inherited)
         # A background response is found in the store, under another id than its provider gave it.
         keeps = task.kind is JobKind.ASYNC

@@ -85,6 +85,7 @@ class Handler:
         if self._background is not None and request.document.get("previous_response_id") is not None:
             recalled = await self._background.recall(request, visit.owner)
         request, inherited = intake.resume(visit, request, recalled)
+        await intake.look(visit, request)
         plan = intake.decide(visit, request, inherited)
         loaded = answer_load(request, int(intake.wall())) if plan.failure is None else None
         if loaded is not None:

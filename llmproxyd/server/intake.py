@@ -9,14 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from llmproxyd.detect.hidden import CannotMask, find_hidden
+from llmproxyd.detect.masking import MaskBook
+from llmproxyd.detect.pseudonyms import Keyring
 from llmproxyd.exchange.account import Ending, ExchangeRecord
 from llmproxyd.exchange.gate import Toll
 from llmproxyd.exchange.lane import Voice
+from llmproxyd.exchange.masked import UNMASKED_CODE
 from llmproxyd.exchange.run import Exchange, Means
 from llmproxyd.in_force import Generation, InForce
 from llmproxyd.routing.across import further
 from llmproxyd.routing.bound import Extent, at_most, extent_of
 from llmproxyd.routing.decide import decide
+from llmproxyd.routing.privacy import DEFAULT_SOURCES, FOUND
 from llmproxyd.server.answer import failure_headers, known_headers
 from llmproxyd.server.auth import ANYBODY, Caller, Doorkeeper
 from llmproxyd.server.ids import new_request_id
@@ -24,6 +29,7 @@ from llmproxyd.server.overload import Overload
 from llmproxyd.server.poison import Quarantine
 from llmproxyd.server.question import build_question, claims_of, read_deadline_s, read_priority
 from llmproxyd.server.responses import LOCAL_OWNER, ResponseKeeper
+from llmproxyd.server.scanning import NOT_LOOKED, Looked, Scanner
 from llmproxyd.state.budgets import Budgets
 from llmproxyd.state.window import Taken, Windows
 from llmproxyd.values.answer import TokenCount
@@ -31,6 +37,7 @@ from llmproxyd.values.budget import Bound, Who
 from llmproxyd.values.contracts import BadRequest, Headers, Surface
 from llmproxyd.values.failure import ExchangeFailed, Failure, FailureKind
 from llmproxyd.values.plan import IDLE, Candidate, Plan, Prompt, Question, Readings
+from llmproxyd.values.privacy import NOTHING_FOUND
 from llmproxyd.values.request import Operation, Request
 from llmproxyd.values.snapshot import Deployment, Privacy, Tenant
 from llmproxyd.values.stored import StoredResponse
@@ -54,6 +61,7 @@ class Visit:
     caller: Caller = ANYBODY
     body: bytes = b""
     question: Question | None = None
+    looked: Looked = NOT_LOOKED
     counted: bool = False
     taken: tuple[Taken, ...] = ()
 
@@ -80,6 +88,7 @@ class Intake:
         overload: Overload,
         windows: Windows,
         budgets: Budgets,
+        scanner: Scanner,
         new_prompt: Callable[[Request, Surface], Prompt],
         wall: Callable[[], float],
     ) -> None:
@@ -90,6 +99,8 @@ class Intake:
         self._overload = overload
         self._windows = windows
         self._budgets = budgets
+        self._scanner = scanner
+        self._keyring = Keyring()
         self._quarantine = Quarantine()
         self._new_prompt = new_prompt
         self.clock = means.clock
@@ -179,6 +190,22 @@ class Intake:
         """The request with the conversation it goes on from, and that conversation's label. Raises ExchangeFailed."""
         return self._keeper.resume(request, visit.owner, recalled)
 
+    async def look(self, visit: Visit, request: Request) -> None:
+        """Find personal and secret data in the request, where that could matter. Before ``decide``."""
+        detectors = self._scanner.detectors(visit.generation.snapshot)
+        if detectors is not None:
+            visit.looked = await self._scanner.look(request, detectors)
+
+    def mask(self, visit: Visit, kinds: frozenset[str]) -> MaskBook:
+        """For candidates that may see the request only without these kinds of data. Raises BadRequest."""
+        assert visit.question is not None, "there is a plan"
+        looked, conversation = visit.looked, visit.question.prompt.conversation
+        key = self._keyring.key_of(visit.owner, conversation)
+        try:
+            return MaskBook(key, find_hidden(looked.pieces, looked.scan, kinds))
+        except CannotMask as why:
+            raise BadRequest(f"The request cannot be masked: {why}.", code=UNMASKED_CODE) from None
+
     def decide(self, visit: Visit, request: Request, inherited: str | None) -> Plan:
         """inherited: the label that the conversation has already. Raises ExchangeFailed for a header that says nothing;
         a request that nobody may answer is a plan with a ``failure``."""
@@ -202,6 +229,8 @@ class Intake:
                 tenant=visit.tenant.name if visit.tenant else None,
             )
             record.claims = claims_of(question)
+            if visit.looked.scan is not NOTHING_FOUND:
+                question = replace(question, scan=visit.looked.scan)
             if self._budgets.active:
                 who = Who(record.tenant, question.project, question.user, record.key_id)
                 question = replace(question, purse=self._budgets.purse(who, question.now_s))
@@ -268,7 +297,8 @@ class Intake:
 
     def listener(self, visit: Visit, request: Request, plan: Plan) -> Callable[[bytes], None] | None:
         """To be shown every piece of the answer, so that the next request can go on from it; None: nobody listens."""
-        return self._keeper.listener(request, plan.label, visit.owner)
+        label = _label_to_keep(plan, visit.generation.snapshot.privacy)
+        return self._keeper.listener(request, label, visit.owner)
 
     # --- counting ---------------------------------------------------------------------------------------------------
 
@@ -292,13 +322,14 @@ class Intake:
 class _Asker:
     """Answers an exchange's questions about its request; each costs nothing until it is asked."""
 
-    __slots__ = ("_extent", "_intake", "_plan", "_visit")
+    __slots__ = ("_books", "_extent", "_intake", "_plan", "_visit")
 
     def __init__(self, intake: Intake, visit: Visit, plan: Plan) -> None:
         self._intake = intake
         self._visit = visit
         self._plan = plan
         self._extent: Extent | None = None
+        self._books: dict[frozenset[str], MaskBook] = {}
 
     @property
     def _question(self) -> Question:
@@ -325,6 +356,20 @@ class _Asker:
 
     def tokens_in(self) -> int:
         return self._question.prompt.tokens_in
+
+    def mask(self, kinds: frozenset[str]) -> MaskBook:
+        book = self._books.get(kinds)
+        if book is None:
+            book = self._books[kinds] = self._intake.mask(self._visit, kinds)
+        return book
+
+
+def _label_to_keep(plan: Plan, privacy: Privacy) -> str:
+    """The label that a conversation has whatever is found in it: what goes on from it is looked into again, and a label
+    that only findings raised would stand in the way of masking them."""
+    raised = [source for source in plan.label_sources if source not in DEFAULT_SOURCES]
+    by_findings = raised and all(source.endswith(FOUND) for source in raised)
+    return privacy.labels[privacy.default_label] if by_findings else plan.label
 
 
 def _higher(claimed: str | None, inherited: str, privacy: Privacy) -> str:

@@ -78,6 +78,7 @@ def pieces_of(request: Request) -> tuple[tuple[Piece, ...], frozenset[str]]:
 class _Walk:
     pieces: list[Piece] = field(default_factory=list)
     unscanned: set[str] = field(default_factory=set)
+    speaking: bool = False  # the text before belongs to what is said
 
     def read(self, value: Any, place: str, name: str, depth: int, *, turn: bool) -> None:
         """``name``: the field's own. ``turn``: it belongs to what is said, not to what surrounds it."""
@@ -100,7 +101,8 @@ class _Walk:
             if name not in _SEALS:
                 self.unscanned.add(_kind_of(text[5:]) if text[:5].lower() == "data:" else "file")
             return
-        self.pieces.append(Piece(place, text, joined=turn))
+        self.pieces.append(Piece(place, text, joined=turn and self.speaking))
+        self.speaking = turn
 
     def _list(self, values: list[Any], place: str, name: str, depth: int, *, turn: bool) -> None:
         if len(values) > _MANY_NUMBERS and all(isinstance(value, int) for value in values):

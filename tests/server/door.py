@@ -31,6 +31,7 @@ from llmproxyd.server.jobs import JobRunner
 from llmproxyd.server.kept import Head, KeptAnswers
 from llmproxyd.server.overload import Overload
 from llmproxyd.server.responses import LOCAL_OWNER, ResponseKeeper
+from llmproxyd.server.scanning import Scanner
 from llmproxyd.server.web import Paths, View, Web, surface_views
 from llmproxyd.state.budgets import Budgets
 from llmproxyd.state.jobs import JobStore
@@ -47,6 +48,8 @@ from llmproxyd.values.snapshot import (
     CachePolicy,
     Deployment,
     FallbackPolicy,
+    Privacy,
+    Rule,
     TargetKind,
     Tenant,
 )
@@ -108,6 +111,9 @@ async def open_door(
     wall: Callable[[], float] = time.time,
     tenants: Mapping[str, Tenant] | None = None,
     ledger: LedgerLike | None = None,
+    privacy: Privacy = Privacy(),  # noqa: B008 - frozen, and looks for nothing
+    rules: tuple[Rule, ...] = (),
+    scanner: Scanner | None = None,
     **patience: Any,
 ) -> AsyncIterator[Door]:
     """Model ``m`` is these deployments, in this order. ``patience``: the handler's times.
@@ -119,7 +125,10 @@ async def open_door(
     policy = FallbackPolicy(on=DEFAULT_FALLBACK_ON, **{"retry_max": 0, **(fallback or {})})
     names = [target("m", TargetKind.LIST, *deployments)]
     known = replace(
-        snapshot(*deployments, targets=names, fallback=policy), cache=cache, tenants=tenants or {}
+        snapshot(*deployments, targets=names, fallback=policy, rules=rules),
+        cache=cache,
+        tenants=tenants or {},
+        privacy=privacy,
     )
     books = Books(budgets, ledger, wall=wall)
     intake = Intake(
@@ -130,6 +139,7 @@ async def open_door(
         overload=Overload(time.monotonic),
         windows=Windows(),
         budgets=budgets,
+        scanner=scanner or Scanner(time.monotonic),
         new_prompt=lambda request, surface: RequestPrompt(request, surface, estimate_tokens),
         wall=wall,
     )
