@@ -34,8 +34,16 @@ class Context:
 
     def occurs(self, text: str) -> bool:
         """Whether one of the words stands anywhere in the text."""
-        plain = f" {' '.join(text.lower().translate(_TO_BLANKS).split())} "
-        return any(needle in plain for needle in self._needles)
+        return self.occurs_in(words_of(text))
+
+    def occurs_in(self, words: str) -> bool:
+        """The same of what ``words_of`` gave, for those who ask several contexts about one text."""
+        return any(needle in words for needle in self._needles)
+
+
+def words_of(text: str) -> str:
+    """The words of a text in small letters, with one blank before and behind each."""
+    return f" {' '.join(text.lower().translate(_TO_BLANKS).split())} "
 
 
 def _needle(word: str) -> str:

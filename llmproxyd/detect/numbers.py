@@ -13,11 +13,10 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TypeAlias
 
-from llmproxyd.detect.context import Context, is_called_otherwise
+from llmproxyd.detect.context import Context, is_called_otherwise, words_of
 from llmproxyd.values.privacy import Finding
 
 Check: TypeAlias = Callable[[str], bool]
-_Said: TypeAlias = dict[Context, bool]
 _Spans: TypeAlias = list[tuple[int, int]]
 
 _RUN = re.compile(r"[0-9]+(?:[ ./-][0-9]+)*")
@@ -48,6 +47,22 @@ class _Node:
     next: dict[tuple[str, int], _Node] = field(default_factory=dict)
 
 
+class _Said:
+    """Which contexts occur in a text at all, each asked once and only if a number needs it."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._words: str | None = None
+        self._answers: dict[Context, bool] = {}
+
+    def anywhere(self, context: Context) -> bool:
+        if context not in self._answers:
+            if self._words is None:
+                self._words = words_of(self._text)
+            self._answers[context] = context.occurs_in(self._words)
+        return self._answers[context]
+
+
 class Numbers:
     """Finds what its rows describe. ``loose``: rows whose numbers count however their digits are grouped, if the whole
     run is one; by number of digits."""
@@ -61,7 +76,7 @@ class Numbers:
                 self._plant(shape, row)
 
     def find(self, text: str) -> Iterator[Finding]:
-        said: _Said = {}
+        said = _Said(text)
         for match in _RUN.finditer(text):
             start, end = match.span()
             if end - start >= _MIN_CHARS:
@@ -133,10 +148,7 @@ def _precedence(row: Row) -> tuple[bool, bool]:
 
 
 def _is_said(context: Context, text: str, start: int, end: int, said: _Said) -> bool:
-    """Whether a word of the context is near. ``said``: whether it occurs in the text at all, asked once."""
-    if context not in said:
-        said[context] = context.occurs(text)
-    return said[context] and context.beside(text, start, end)
+    return said.anywhere(context) and context.beside(text, start, end)
 
 
 def _groups(text: str, start: int, end: int) -> list[tuple[int, int]]:
