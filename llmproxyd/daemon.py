@@ -25,7 +25,7 @@ from llmproxyd import __version__, host, logs
 from llmproxyd.adapters import ADAPTERS
 from llmproxyd.cache.flight import Flights
 from llmproxyd.cache.response_cache import ResponseCache
-from llmproxyd.config.load import Loaded, compile_files, find_config_dir, load
+from llmproxyd.config.load import Loaded, find_config_dir
 from llmproxyd.config.prices import table_note
 from llmproxyd.config.report import format_text
 from llmproxyd.exchange.account import Account
@@ -40,7 +40,7 @@ from llmproxyd.in_force import InForce, ReloadVerdict
 from llmproxyd.ledger.ledger import Ledger
 from llmproxyd.ledger.store import LedgerReader
 from llmproxyd.reload import Reloader
-from llmproxyd.routing.compile import compile_routes
+from llmproxyd.routing.compile import Routes, compile_routes
 from llmproxyd.routing.estimate import estimate_tokens
 from llmproxyd.server.admission import Admission, allowed_hosts
 from llmproxyd.server.async_calls import AsyncCalls
@@ -81,6 +81,7 @@ from llmproxyd.values.contracts import Surface
 from llmproxyd.values.ledger import LedgerHealth, LedgerUnavailable
 from llmproxyd.values.request import Request
 from llmproxyd.values.snapshot import CachePolicy, Snapshot
+from llmproxyd.vetting import compile_files, load
 from llmproxyd.watch import bind_mounted
 
 _log = logs.get_logger("daemon")
@@ -135,6 +136,7 @@ class _Daemon:
         self._upstream = Upstream()
         self._gates = Gates(time.monotonic)
         self._overload = Overload(time.monotonic)
+        self._scanner = Scanner(time.monotonic)
         self._counters = Counters()
         self._reloader = Reloader(
             self._config_dir,
@@ -143,7 +145,7 @@ class _Daemon:
             registry=self._registry,
             load_files=self._load,
             compile_files=compile_files,
-            compile_routes=compile_routes,
+            compile_routes=self._compile_routes,
             on_change=(self._reloaded,),
             on_begin=self._begin_reload,
             on_end=self._end_reload,
@@ -186,7 +188,7 @@ class _Daemon:
             overload=self._overload,
             windows=Windows(),
             budgets=self._budgets,
-            scanner=Scanner(time.monotonic),
+            scanner=self._scanner,
             new_prompt=_new_prompt,
             wall=time.time,
         )
@@ -292,6 +294,11 @@ class _Daemon:
     async def _close_ledger(self) -> None:
         if self._ledger is not None:
             await self._ledger.close()
+
+    def _compile_routes(self, snapshot: Snapshot) -> Routes:
+        """In the thread that loads: whatever takes long is ready before the swap."""
+        self._scanner.prepare(snapshot)
+        return compile_routes(snapshot)
 
     def _load(self, config_dir: Path, **how: Any) -> Loaded:
         loaded = load(config_dir, **how)
@@ -479,6 +486,7 @@ class _Daemon:
         await self._cache.close()
         await self._reloader.close()
         self._overload.stop()
+        self._scanner.close()
         self._exchange_log.flush()
         self._notifier.flush()
         await self._webhooks.close()

@@ -14,11 +14,12 @@ from llmproxyd.commands.console import CannotGoOn, Console
 from llmproxyd.commands.files import load_files, tell_problems
 from llmproxyd.config.files import SourceFile
 from llmproxyd.config.key_edit import CannotEdit, holds_tenant, holds_tenants
-from llmproxyd.config.load import Loaded, compile_files
+from llmproxyd.config.load import Loaded
 from llmproxyd.config.rewrite import CannotRewrite, edit_lock, replace_file
 from llmproxyd.config.terminal import visible
 from llmproxyd.exits import Exit
 from llmproxyd.values.snapshot import Snapshot, Tenant, VirtualKey
+from llmproxyd.vetting import compile_files
 
 PREFIX: Final = "llmp_"
 HASH: Final = "sha256:"

@@ -52,13 +52,15 @@ def may_continue(lane: Lane) -> bool:
 
 
 class ContinuableLane(TranslatedLane):
-    """A translated lane that remembers what the client has read. ``said``: the text so far."""
+    """A translated lane that remembers what the client has read. ``said``: the text so far; ``has_finished``: the model has
+    said why it stopped."""
 
     def __init__(self, voice: Voice, adapter: Adapter) -> None:
         super().__init__(voice, adapter)
         self._pieces: list[str] = []
         self._length = 0
         self._plain = True
+        self.has_finished = False
 
     @property
     def said(self) -> str:
@@ -67,12 +69,14 @@ class ContinuableLane(TranslatedLane):
     @property
     def is_open(self) -> bool:
         """The answer is text, and not at its end."""
-        return self._plain and self._length <= MAX_SAID_CHARS
+        return self._plain and not self.has_finished and self._length <= MAX_SAID_CHARS
 
     def _say(self, events: list[Event]) -> Progress:
         for event in events:
             if isinstance(event, TextDelta) and event.choice == 0 and event.logprobs is None:
                 self._note(event.text)
+            elif isinstance(event, Finished):
+                self.has_finished = True
             elif not isinstance(event, _HARMLESS):
                 self._plain = False
         return super()._say(events)

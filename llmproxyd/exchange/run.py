@@ -383,9 +383,12 @@ class Exchange:
         is better than none."""
         learnt = self._timers(running.deployment)
         commit_s = learnt.first_content_s if running.call.stream else learnt.total_s
-        if commit_s is None or not anybody_left(self._plan, self._attempts):
+        if commit_s is None or not anybody_left(self._plan, self._attempts, self._may_be_called):
             commit_s = inf
         return Patience(commit_s, inf if learnt.stall_s is None else learnt.stall_s)
+
+    def _may_be_called(self, deployment: Deployment) -> bool:
+        return self._means.registry.refusal(deployment, self._clock()) is None
 
     def _timers(self, deployment: Deployment) -> Timers:
         request = self._voice.request
@@ -479,6 +482,10 @@ class Exchange:
         broken = self._winner
         assert broken is not None
         lane = broken.running.lane
+        if isinstance(lane, ContinuableLane) and lane.has_finished:
+            # Nothing is missing but the provider's last words: ours end the stream.
+            broken.running.complete = True
+            return lane.speaker().close()
         if not self._plan.continues or not may_continue(lane):
             self._finish(failure)
             raise ExchangeFailed(failure)

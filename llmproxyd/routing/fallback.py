@@ -14,6 +14,7 @@ from typing import TypeAlias
 from llmproxyd.routing.telling import most_useful, too_late
 from llmproxyd.values.failure import ALWAYS_FALL_BACK, Failure, FailureKind, Fault
 from llmproxyd.values.plan import Allowance, Attempt, GiveUp, Plan, Start, Step, Wait
+from llmproxyd.values.snapshot import Deployment
 
 LINE_CODE = "queue"
 """``Failure.code`` of a saturated candidate that has a line to wait in; ``retry_after_s`` is the expected wait."""
@@ -72,13 +73,19 @@ def next_step(
     )
 
 
-def anybody_left(plan: Plan, attempts: Sequence[Attempt]) -> bool:
-    """Whether a timeout of what runs now would lead to somebody who was not asked yet: only then is it worth more to give
-    a slow attempt up early than to let it go on."""
+def anybody_left(
+    plan: Plan, attempts: Sequence[Attempt], may_be_called: Callable[[Deployment], bool] = lambda _: True
+) -> bool:
+    """Whether a timeout of what runs now would lead to somebody who was not asked yet, and ``may_be_called``: only then is
+    it worth more to give a slow attempt up early than to let it go on."""
     policy = plan.fallback
     if FailureKind.TIMEOUT not in policy.on or _sent(attempts) >= policy.attempts:
         return False
-    return _next_fresh(plan, attempts) is not None
+    asked = {a.candidate for a in attempts}
+    return any(
+        place not in asked and _admissible(plan, place, attempts) and may_be_called(candidate.deployment)
+        for place, candidate in enumerate(plan.candidates)
+    )
 
 
 def _beside(

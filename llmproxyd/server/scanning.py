@@ -1,28 +1,32 @@
 """Looking into requests for personal and secret data before anything is decided.
 
 Nobody looks where nothing could come of it: where no rule asks for a kind of data and every provider that could be asked
-may see any label. Short requests are read at once, long ones in a thread; either has a budget, and what was not read by
-then counts as text that nobody could read.
+may see any label. Whoever looks does so in a thread and has a budget: what was not read by then counts as text that nobody
+could read, and a detector that does not come back counts as if it had found everything.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from llmproxyd.detect.engine import Detectors, build_detectors
 from llmproxyd.logs import get_logger
 from llmproxyd.surfaces.pieces import pieces_of
 from llmproxyd.values.privacy import NOTHING_FOUND, Piece, Scan
 from llmproxyd.values.request import Request
-from llmproxyd.values.snapshot import AllOf, AnyOf, Condition, Holds, Not, Snapshot
+from llmproxyd.values.snapshot import AllOf, AnyOf, Condition, Holds, Not, OwnPattern, Snapshot
 
-AT_ONCE_BYTES = 8 * 1024
-"""A longer request is read off the event loop: what is longer than this may take more than two milliseconds."""
 BUDGET_S = 0.4
-"""For one request. The fence holds whatever happens: what was not read has the label of `unscanned: text`."""
+"""For one request; the fence holds whatever happens."""
+PATIENCE_S = 2.0
+"""Beyond the budget: a detector looks at the time between two of its steps, and one that hangs never does."""
+THREADS = 2
 
+_Wanted: TypeAlias = tuple[frozenset[str], tuple[OwnPattern, ...]]
 _log = get_logger("privacy")
 
 
@@ -40,40 +44,63 @@ NOT_LOOKED = Looked()
 class Scanner:
     """One for the whole daemon. ``clock``: monotonic seconds."""
 
-    def __init__(self, clock: Callable[[], float], *, budget_s: float = BUDGET_S) -> None:
+    def __init__(
+        self, clock: Callable[[], float], *, budget_s: float = BUDGET_S, patience_s: float = PATIENCE_S
+    ) -> None:
         self._clock = clock
         self._budget_s = budget_s
+        self._patience_s = patience_s
         self._snapshot: Snapshot | None = None
         self._detectors: Detectors | None = None
+        self._built: tuple[_Wanted, Detectors] | None = None
+        # Threads of its own: one that hangs must not take the place of those that read files.
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="scan")
+
+    def prepare(self, snapshot: Snapshot) -> None:
+        """Build what this configuration has to look for: a quarter of a second, so not on the event loop."""
+        self._build(_wanted(snapshot))
 
     def detectors(self, snapshot: Snapshot) -> Detectors | None:
-        """What this configuration has to look for; None: nothing. Compiled once."""
+        """What this configuration has to look for; None: nothing."""
         if snapshot is not self._snapshot:
-            self._detectors, self._snapshot = _detectors_for(snapshot), snapshot
+            self._detectors, self._snapshot = self._build(_wanted(snapshot)), snapshot
         return self._detectors
 
-    async def look(self, request: Request, detectors: Detectors) -> Looked:
-        """Raises nothing: a detector that breaks makes a scan that says so."""
-        if len(request.body) <= AT_ONCE_BYTES:
-            return self._read(request, detectors)
-        return await asyncio.to_thread(self._read, request, detectors)
+    def _build(self, wanted: _Wanted) -> Detectors | None:
+        if not wanted[0]:
+            return None
+        if self._built is None or self._built[0] != wanted:
+            self._built = wanted, build_detectors(*wanted)
+        return self._built[1]
 
-    def _read(self, request: Request, detectors: Detectors) -> Looked:
-        pieces, unscanned = pieces_of(request)
-        scan = detectors.scan(pieces, clock=self._clock, budget_s=self._budget_s)
+    async def look(self, request: Request, detectors: Detectors) -> Looked:
+        """Raises nothing: a detector that breaks, or hangs, makes a scan that says so."""
+        pieces, unread = pieces_of(request)
+        reading = asyncio.get_running_loop().run_in_executor(self._threads, self._scan, pieces, detectors)
+        try:
+            async with asyncio.timeout(self._budget_s + self._patience_s):
+                scan = await reading
+        except TimeoutError:
+            scan = Scan(failed="a detector does not come back")
         if scan.failed is not None:
             _log.error("detector_failed", reason=scan.failed)
-        if unscanned:
-            scan = replace(scan, unscanned=scan.unscanned | unscanned)
-        return Looked(scan, pieces)
+        return Looked(replace(scan, unscanned=scan.unscanned | unread), pieces)
+
+    def _scan(self, pieces: tuple[Piece, ...], detectors: Detectors) -> Scan:
+        return detectors.scan(pieces, clock=self._clock, budget_s=self._budget_s)
+
+    def close(self) -> None:
+        """Whatever hangs is left behind."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
-def _detectors_for(snapshot: Snapshot) -> Detectors | None:
+def _wanted(snapshot: Snapshot) -> _Wanted:
+    """(names of kinds and groups, the operator's own patterns); no names: nothing is looked for."""
     reading = frozenset(_read_by_rules(snapshot))
     if not reading and not _could_be_kept_from_somebody(snapshot):
-        return None
-    names = {kind for rule in snapshot.privacy.detect for kind in rule.kinds} | reading
-    return build_detectors(names, snapshot.privacy.patterns) if names else None
+        return frozenset(), ()
+    detected = frozenset(kind for rule in snapshot.privacy.detect for kind in rule.kinds)
+    return detected | reading, snapshot.privacy.patterns
 
 
 def _could_be_kept_from_somebody(snapshot: Snapshot) -> bool:

@@ -23,7 +23,8 @@ FIRST_CONTENT_FLOOR_S = 0.2
 HEDGE_FLOOR_S = 0.05
 TOTAL_FLOOR_S = 1.0
 STALL_FLOOR_S = 3.0
-_MAX_DOUBLINGS = 16
+_MAX_DOUBLINGS = 6
+_TRIALS_PER_DOUBLING = 4
 _MAX_EFFORT_CHARS = 32
 
 
@@ -163,7 +164,9 @@ class Timing:
 
 
 def _widen(timers: Timers, failed_trials: int) -> Timers:
-    factor = 2.0 ** min(failed_trials, _MAX_DOUBLINGS)
+    """A trial is somebody's request: it may take a little longer, in case the deployment has become slower for good, and
+    only if trials go on failing much longer."""
+    factor = 2.0 ** min(failed_trials // _TRIALS_PER_DOUBLING, _MAX_DOUBLINGS)
     return replace(
         timers,
         first_content_s=None if timers.first_content_s is None else timers.first_content_s * factor,

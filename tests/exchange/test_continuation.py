@@ -105,6 +105,21 @@ async def test_it_may_break_twice(
     assert record.continued == 2
 
 
+async def test_a_break_after_the_last_word_is_no_break(
+    first: FakeProvider, second: FakeProvider, upstream: Upstream, registry: Watched
+) -> None:
+    """The model had said why it stopped: only the provider's own end of the stream is missing."""
+    frames = chat_frames(words(STORY))
+    first.manner = stream(frames, cut_after=len(frames) - 1)
+    decided = plan(deployment_at(first), deployment_at(second, "second"), continues=True)
+    made, record = exchange(upstream, registry, decided)
+    said = await serve(made)
+    assert text_of(said) == STORY
+    assert said.endswith(b"data: [DONE]\n\n")
+    assert not second.seen
+    assert record.continued == 0
+
+
 async def test_without_the_rule_the_break_is_told(
     first: FakeProvider, second: FakeProvider, upstream: Upstream, registry: Watched
 ) -> None:

@@ -230,6 +230,12 @@ class TestTheGate:
         await upstream.close()
         assert (first.connections, looked_up.asked) == (0, [])
 
+    async def test_without_a_clearance_nothing_is_sent(self, first: FakeProvider) -> None:
+        await self.refused(first, deployment_at(first), None)
+
+    async def test_mock_is_no_exception(self, first: FakeProvider) -> None:
+        await self.refused(first, deployment_at("mock://local", preset="mock"), None)
+
     async def test_a_clearance_is_for_one_deployment(self, first: FakeProvider) -> None:
         other = deployment_at(first, "second")
         await self.refused(first, deployment_at(first), grant(other, 1))

@@ -88,3 +88,15 @@ def test_webhooks_know_nothing_of_requests() -> None:
         "exchange.run",
     )
     assert not [m for m in modules if m.removeprefix("llmproxyd.").startswith(forbidden)]
+
+
+def test_the_door_demands_it_before_it_does_anything() -> None:
+    trees = dict(sources())
+    (send,) = [
+        node
+        for node in ast.walk(trees["exchange/upstream.py"])
+        if isinstance(node, ast.AsyncFunctionDef) and node.name == "send"
+    ]
+    first = send.body[1]  # after the docstring
+    assert isinstance(first, ast.Expr)
+    assert ast.unparse(first) == "require(clearance, deployment)"

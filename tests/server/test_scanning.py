@@ -11,7 +11,7 @@ import pytest
 
 from llmproxyd.detect.detector import Detector
 from llmproxyd.detect.engine import Detectors
-from llmproxyd.server.scanning import AT_ONCE_BYTES, Scanner
+from llmproxyd.server.scanning import Scanner
 from llmproxyd.values.privacy import Finding
 from llmproxyd.values.snapshot import Deployment, DetectRule, Privacy, Rule, Snapshot, Stage, Zone
 from tests.exchange.build import deployment_at
@@ -52,7 +52,7 @@ async def ask(door: Door, text: Any, *, path: str = CHAT, **fields: Any) -> tupl
         pytest.param("What is the weather?", "outside", id="nothing"),
         pytest.param(CARD, "home", id="a card"),
         pytest.param(MAIL, "home", id="an address"),
-        pytest.param("x " * AT_ONCE_BYTES + CARD, "home", id="long"),
+        pytest.param("x " * 20_000 + CARD, "home", id="long"),
         pytest.param(
             [{"type": "text", "text": "4111 1111"}, {"type": "text", "text": " 1111 1111"}],
             "home",
@@ -105,11 +105,13 @@ class Broken(Scanner):
     """One of its detectors is broken."""
 
     def __init__(self, how: str) -> None:
-        super().__init__(time.monotonic)
+        super().__init__(time.monotonic, budget_s=0.05, patience_s=0.05)
         self._how = how
 
     def detectors(self, snapshot: Snapshot) -> Detectors | None:
         def find(text: str) -> Iterable[Finding]:
+            if self._how == "hangs":
+                time.sleep(0.5)  # longer than anybody waits for it here
             if self._how == "raises":
                 raise RuntimeError("a bug")
             return [Finding("email", 5, 2, "nonsense")]
@@ -117,7 +119,7 @@ class Broken(Scanner):
         return Detectors([Detector("broken", frozenset({"email"}), (), find)], ["email"])
 
 
-@pytest.mark.parametrize("how", ["raises", "talks nonsense"])
+@pytest.mark.parametrize("how", ["raises", "talks nonsense", "hangs"])
 async def test_a_detector_that_breaks_keeps_everything_at_home(
     first: FakeProvider, second: FakeProvider, how: str
 ) -> None:

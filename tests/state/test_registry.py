@@ -177,16 +177,16 @@ class TestTimers:
     def test_of_a_stranger_are_unknown(self) -> None:
         assert registry_for(OPENAI).timers(OPENAI, True, None, 10) == Timers()
 
-    def test_double_with_every_failed_trial_while_it_is_ill(self) -> None:
+    def test_grow_while_trials_go_on_failing(self) -> None:
         registry = registry_for(OPENAI)
         for _ in range(20):
             call(registry, OPENAI, Outcome(True, None, 0.5, 1.0, stream=True), 90.0)
         for _ in range(3):
             call(registry, OPENAI, BUSY)
         assert registry.timers(OPENAI, True, None, 0).first_content_s == 1.0
-        call(registry, OPENAI, BUSY, 101.0)
-        call(registry, OPENAI, BUSY, 103.0)
-        assert registry.timers(OPENAI, True, None, 0).first_content_s == 4.0
+        for number in range(4):
+            call(registry, OPENAI, BUSY, 101.0 + 2 * number)
+        assert registry.timers(OPENAI, True, None, 0).first_content_s == 2.0
         call(registry, OPENAI, GOOD, 120.0)
         assert registry.timers(OPENAI, True, None, 0).first_content_s == 1.0
 
