@@ -568,7 +568,8 @@ class Traffic(RuleBasedStateMachine):
         self.house = House(*self.written(1000))
         self.running: list[tuple[Reservation, int, int, float]] = []
         self.settled: dict[float, int] = {}
-        self.amounts: set[int] = set()  # that reloads have set: a larger one makes a threshold one to be passed again
+        # Amounts that reloads have set: after a larger one a threshold may be passed again.
+        self.amounts: set[int] = set()
         self.held_most = 0
 
     @staticmethod

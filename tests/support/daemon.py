@@ -120,7 +120,9 @@ class Daemon:
                         await self.process.wait()
                 except TimeoutError:
                     await self.kill()
-                    raise AssertionError("the daemon did not stop:\n" + "\n".join(self.raw_log[-30:])) from None
+                    raise AssertionError(
+                        "the daemon did not stop:\n" + "\n".join(self.raw_log[-30:])
+                    ) from None
         if self._reader is not None:
             await self._reader
 
