@@ -352,7 +352,7 @@ def test_a_recorded_answer_is_read() -> None:
         ToolCall("fc-2", "get_weather", '{"city":"Oslo"}', signature="b3BhcXVlLXRob3VnaHQ="),
         ToolCall("fc-3", "get_weather", '{"city":"Rome"}'),
     )
-    assert answer.usage == Usage(120, 42, 64, reasoning_tokens=20)
+    assert answer.usage == Usage(120, 42, 64, reasoning_tokens=20, input_image_tokens=20)
 
 
 def test_the_array_of_a_stream_is_read_whole() -> None:

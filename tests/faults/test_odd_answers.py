@@ -76,6 +76,7 @@ def said(odd: Odd) -> Manner:
     return manner
 
 
+@pytest.mark.quiet
 @pytest.mark.parametrize("kind", ODD)
 async def test_f11_an_odd_answer_is_understood_or_ends_with_an_error(
     new_rig: NewRig, figures: Figures, kind: str

@@ -133,6 +133,6 @@ def test_only_what_is_said_is_joined() -> None:
     request = Request(Operation.CHAT, Dialect.OPENAI_CHAT, "openai-chat", "m", False, b"", document)
     assert [(piece.text, piece.joined) for piece in pieces_of(request)[0]] == [
         ("u", False),
-        ("a", True),
+        ("a", False),
         ("b", True),
     ]
