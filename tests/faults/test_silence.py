@@ -83,7 +83,7 @@ async def test_f08_a_client_that_waits_is_given_signs_of_life(
 
 
 @pytest.mark.quiet
-@forms(short_s=6.0, long_s=20.0)
+@forms(short_s=4.0, long_s=20.0)
 async def test_f07_hedges_are_few_and_losers_are_let_go_at_once(
     new_rig: NewRig, form: Form, figures: Figures
 ) -> None:

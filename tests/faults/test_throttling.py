@@ -55,7 +55,13 @@ def in_turn(*manners: Manner) -> Manner:
 
 
 @pytest.mark.quiet
-@pytest.mark.parametrize(("hint", "stream"), [*((hint, True) for hint in HINTS), ("seconds", False)])
+@pytest.mark.parametrize(
+    ("hint", "stream"),
+    [
+        ("seconds", False),
+        *(pytest.param(hint, True, marks=pytest.mark.proof if hint != "a date" else ()) for hint in HINTS),
+    ],
+)
 async def test_f05_a_pause_that_is_asked_for_is_kept_exactly(
     new_rig: NewRig, figures: Figures, hint: str, stream: bool
 ) -> None:

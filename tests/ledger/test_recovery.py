@@ -223,7 +223,7 @@ FROM entries GROUP BY 2, 3
 """
 
 
-@pytest.mark.quiet
+@pytest.mark.proof
 def test_a_start_after_a_kill_with_a_million_entries_takes_less_than_a_second(tmp_path: Path) -> None:
     restart(tmp_path)
     database = sqlite3.connect(tmp_path / "ledger.db")

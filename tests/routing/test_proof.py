@@ -163,8 +163,8 @@ def agree(seed: int) -> bool:
 
 
 def test_the_proof_agrees_with_trying_everything() -> None:
-    held = sum(agree(seed) for seed in range(300))
-    assert 50 < held < 250, "both outcomes are common, or nothing was compared"
+    held = sum(agree(seed) for seed in range(120))
+    assert 20 < held < 110, "both outcomes are common, or nothing was compared"
 
 
 @pytest.mark.proof
