@@ -219,7 +219,10 @@ class Writer:
         """A connection that failed is not trusted again."""
         if isinstance(error, sqlite3.Error) and is_damage(error):
             self._damage = str(error)
-        self._owner.store_trouble(f"SQLite does not take entries: {error}")
+        self._owner.store_trouble(
+            f"SQLite does not take entries: {error}; free some space where the state directory is, "
+            "or see what ails its disk"
+        )
         self._close_store()
 
     def _close_store(self) -> None:
