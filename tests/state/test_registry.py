@@ -184,10 +184,10 @@ class TestTimers:
         for _ in range(3):
             call(registry, OPENAI, BUSY)
         assert registry.timers(OPENAI, True, None, 0).first_content_s == 1.0
-        for number in range(4):
+        for number in range(8):
             call(registry, OPENAI, BUSY, 101.0 + 2 * number)
         assert registry.timers(OPENAI, True, None, 0).first_content_s == 2.0
-        call(registry, OPENAI, GOOD, 120.0)
+        call(registry, OPENAI, GOOD, 140.0)
         assert registry.timers(OPENAI, True, None, 0).first_content_s == 1.0
 
 

@@ -64,9 +64,9 @@ class TestTimers:
     def test_trials_that_go_on_failing_double_the_limits_and_nothing_else(self) -> None:
         """Every fourth does: each is somebody's request, who waits as long."""
         timing = learnt(*[streamed(0.5, 1.0)] * ENOUGH, *[whole(3.0)] * ENOUGH)
-        assert timing.timers(True, None, 0, failed_trials=3) == Timers(1.0, None, 4.0, 0.5)
-        assert timing.timers(True, None, 0, failed_trials=12) == Timers(8.0, None, 4.0, 0.5)
-        assert timing.timers(False, None, 0, failed_trials=4).total_s == 12.0
+        assert timing.timers(True, None, 0, failed_trials=7) == Timers(1.0, None, 4.0, 0.5)
+        assert timing.timers(True, None, 0, failed_trials=24) == Timers(8.0, None, 4.0, 0.5)
+        assert timing.timers(False, None, 0, failed_trials=8).total_s == 12.0
 
     def test_the_same_object_is_given_until_something_is_learnt(self) -> None:
         timing = learnt(*[streamed(0.5)] * ENOUGH)
