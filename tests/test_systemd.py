@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.programs import program, skip
+
 UNITS = Path(__file__).resolve().parent.parent / "systemd"
 SYSTEM_UNITS = (Path("/usr/lib/systemd/system"), Path("/lib/systemd/system"))
 EXPOSURE_TENTHS = 13
@@ -21,16 +23,6 @@ TOO_NEW = (
     "RestartSteps",
     "notify-reload\n",
 )
-
-
-def _tool(name: str) -> str:
-    path = shutil.which(name)
-    if path:
-        return path
-    reason = f"{name} is missing: install it with `apt-get install systemd`"
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 def _run(*command: str) -> subprocess.CompletedProcess[str]:
@@ -50,23 +42,23 @@ def root(tmp_path: Path) -> Path:
     """A root with systemd's own units, ours, and a stand-in for the program."""
     system = next((path for path in SYSTEM_UNITS if path.is_dir()), None)
     if system is None:
-        _tool("systemd-analyze")
-        pytest.skip("systemd's own units are not installed")
+        program("systemd-analyze", "systemd")
+        skip("systemd's own units are not installed: install them with `apt-get install systemd`")
     shutil.copytree(system, tmp_path / "lib/systemd/system", symlinks=True)
     mine = tmp_path / "etc/systemd/system"
     mine.mkdir(parents=True)
     for unit in (*UNITS.glob("*.service"), *UNITS.glob("*.socket")):
         shutil.copy(unit, mine)
-    program = tmp_path / "usr/bin/llmproxyd"
-    program.parent.mkdir(parents=True)
-    program.write_text("#!/bin/sh\n")
-    program.chmod(0o755)
+    ours = tmp_path / "usr/bin/llmproxyd"
+    ours.parent.mkdir(parents=True)
+    ours.write_text("#!/bin/sh\n")
+    ours.chmod(0o755)
     return tmp_path
 
 
 def _verify(root: Path) -> subprocess.CompletedProcess[str]:
     units = sorted(path.name for path in (root / "etc/systemd/system").iterdir())
-    return _run(_tool("systemd-analyze"), "verify", f"--root={root}", "--man=no", *units)
+    return _run(program("systemd-analyze", "systemd"), "verify", f"--root={root}", "--man=no", *units)
 
 
 def test_the_units_are_verified_without_a_word(root: Path) -> None:
@@ -82,7 +74,7 @@ def test_the_verification_notices_a_directive_that_does_not_exist(root: Path) ->
 
 def test_the_service_may_do_as_little_as_promised() -> None:
     done = _run(
-        _tool("systemd-analyze"),
+        program("systemd-analyze", "systemd"),
         "security",
         "--offline=true",
         f"--threshold={EXPOSURE_TENTHS}",
@@ -123,7 +115,10 @@ def test_stopping_the_service_leaves_the_directory_of_the_socket_alone() -> None
 
 def test_the_user_is_one_that_sysusers_makes(tmp_path: Path) -> None:
     done = _run(
-        _tool("systemd-sysusers"), "--dry-run", f"--root={tmp_path}", str(UNITS / "llmproxyd.sysusers")
+        program("systemd-sysusers", "systemd"),
+        "--dry-run",
+        f"--root={tmp_path}",
+        str(UNITS / "llmproxyd.sysusers"),
     )
     assert done.returncode == 0, done.stderr
     assert "llmproxyd" in done.stdout + done.stderr
@@ -131,7 +126,7 @@ def test_the_user_is_one_that_sysusers_makes(tmp_path: Path) -> None:
 
 def test_the_directories_are_made_with_the_rights_they_need(tmp_path: Path) -> None:
     """Really made, below another root, with users that root knows."""
-    tool = _tool("systemd-tmpfiles")
+    tool = program("systemd-tmpfiles", "systemd")
     if os.getuid() != 0:
         pytest.skip("only root can give directories to others")
     (tmp_path / "etc").mkdir()

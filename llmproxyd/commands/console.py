@@ -12,12 +12,13 @@ from argparse import Namespace
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
 from llmproxyd.config.terminal import display_width, visible
 from llmproxyd.exits import Exit
 from llmproxyd.settings import Settings, load_settings
 
+MAX_REQUEST_BYTES: Final = 64 * 1024 * 1024
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
 
 
@@ -102,3 +103,22 @@ def standard_console(
     flags: Mapping[str, Sequence[str]], environ: Mapping[str, str], *, as_json: bool
 ) -> Console:
     return Console(environ, flags, sys.stdin, sys.stdout, sys.stderr, as_json)
+
+
+def read_request_bytes(path: str, console: Console) -> bytes:
+    """What the file holds (- for standard input), at most MAX_REQUEST_BYTES.
+
+    Raises CannotGoOn: 66 for a file that cannot be read, 64 for one that is too long.
+    """
+    try:
+        if path == "-":
+            data = console.stdin.read(MAX_REQUEST_BYTES + 1).encode()
+        else:
+            with Path(path).open("rb") as file:
+                data = file.read(MAX_REQUEST_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise CannotGoOn(Exit.MISSING, f"cannot read the request {visible(path)}: {reason}") from None
+    if len(data) > MAX_REQUEST_BYTES:
+        raise CannotGoOn(Exit.USAGE, f"the request {visible(path)} is longer than {MAX_REQUEST_BYTES} bytes")
+    return data

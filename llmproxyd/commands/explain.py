@@ -8,11 +8,10 @@ from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from llmproxyd import jsontext
-from llmproxyd.commands.console import CannotGoOn, Command, Console
+from llmproxyd.commands.console import CannotGoOn, Command, Console, read_request_bytes
 from llmproxyd.commands.explain_text import format_explanation
 from llmproxyd.exits import Exit
 from llmproxyd.values.contracts import BadRequest, Surface
@@ -20,7 +19,6 @@ from llmproxyd.values.plan import KnownPrompt, Plan, Question, Readings
 from llmproxyd.values.request import Capability, Operation, Priority
 from llmproxyd.values.snapshot import Snapshot
 
-MAX_REQUEST_BYTES = 64 * 1024 * 1024
 BYTES_PER_TOKEN = 4
 _CODE = re.compile(r"LP\d+", re.IGNORECASE)
 _CLAIMS = ("project", "user", "task", "label", "priority")
@@ -225,27 +223,12 @@ def _body(arguments: Namespace, surface: Surface, console: Console) -> bytes:
     if arguments.prompt is not None or arguments.request is None:
         name, value = _PROMPT_FIELD[surface.operation](arguments.prompt or "")
         fields[name] = value
-    body = b"{}" if arguments.request is None else _read_request(arguments.request, console)
+    body = b"{}" if arguments.request is None else read_request_bytes(arguments.request, console)
     given = {name: json.dumps(value).encode() for name, value in fields.items() if value is not None}
     try:
         return jsontext.splice(body, given)
     except jsontext.JSONError as error:
         raise CannotGoOn(Exit.USAGE, f"{arguments.request} does not hold a JSON object: {error}") from None
-
-
-def _read_request(path: str, console: Console) -> bytes:
-    try:
-        if path == "-":
-            data = console.stdin.read(MAX_REQUEST_BYTES + 1).encode()
-        else:
-            with Path(path).open("rb") as file:
-                data = file.read(MAX_REQUEST_BYTES + 1)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise CannotGoOn(Exit.MISSING, f"cannot read the request {path}: {reason}") from None
-    if len(data) > MAX_REQUEST_BYTES:
-        raise CannotGoOn(Exit.USAGE, f"the request {path} is longer than {MAX_REQUEST_BYTES} bytes")
-    return data
 
 
 COMMAND = Command(

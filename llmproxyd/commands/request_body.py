@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
 from llmproxyd import jsontext
-from llmproxyd.commands.console import CannotGoOn, Console
+from llmproxyd.commands.console import CannotGoOn, Console, read_request_bytes
 from llmproxyd.config.terminal import visible
 from llmproxyd.exits import Exit
 from llmproxyd.surfaces import SURFACES
 from llmproxyd.surfaces.gemini_generate import find_surface
 from llmproxyd.values.contracts import BadRequest, Surface
 from llmproxyd.values.request import Request
-
-MAX_BODY_BYTES: Final = 64 * 1024 * 1024
 
 _GEMINI: Final[Mapping[str, str]] = {
     "gemini-generate": "generateContent",
@@ -80,7 +77,7 @@ def read_request(
 
     Raises CannotGoOn: 66 for a file that cannot be read, 64 for one that holds no request.
     """
-    data = _read(path, console)
+    data = read_request_bytes(path, console)
     try:
         body = jsontext.decode(data)
     except jsontext.JSONError as error:
@@ -114,18 +111,3 @@ def _parse(name: str, data: bytes, body: Body, model: str | None, path: str) -> 
         raise CannotGoOn(
             Exit.USAGE, f"the daemon would refuse this request ({surface.name}): {bad.failure.message}"
         ) from None
-
-
-def _read(path: str, console: Console) -> bytes:
-    try:
-        if path == "-":
-            data = console.stdin.read(MAX_BODY_BYTES + 1).encode()
-        else:
-            with Path(path).open("rb") as file:
-                data = file.read(MAX_BODY_BYTES + 1)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise CannotGoOn(Exit.MISSING, f"cannot read the request {visible(path)}: {reason}") from None
-    if len(data) > MAX_BODY_BYTES:
-        raise CannotGoOn(Exit.USAGE, f"the request {visible(path)} is longer than {MAX_BODY_BYTES} bytes")
-    return data

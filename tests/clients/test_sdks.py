@@ -14,6 +14,7 @@ from tests.matrix.clients import CLIENTS
 from tests.matrix.rig import Rig
 from tests.matrix.scene import OSLO, QUESTION, RESULT_FIELD, TEXT, TOOL, Heard, Said, Wish, leaves
 from tests.matrix.upstreams import UPSTREAMS
+from tests.programs import skip
 
 OTHERS = ("compatible", "anthropic_messages", "gemini_generate", "ollama_chat")
 CELLS = [(sdk, provider) for sdk, own in VENDORS.items() for provider in dict.fromkeys((own, *OTHERS))]
@@ -71,7 +72,7 @@ def test_the_recordings_are_what_the_installed_sdks_send(sdk: str) -> None:
     for turn, sent in zip(("opening", "result"), record(sdk), strict=True):
         recorded = load(f"sdk_{sdk}/{turn}")
         if user_agent(sent) != user_agent(recorded):
-            pytest.skip(f"recorded with {user_agent(recorded)}, installed is {user_agent(sent)}")
+            skip(f"recorded with {user_agent(recorded)}, installed is {user_agent(sent)}")
         assert essence(sent) == essence(recorded), "run: python -m tests.clients.record"
 
 

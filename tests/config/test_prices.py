@@ -20,6 +20,7 @@ from llmproxyd.config.prices import (
 )
 from llmproxyd.config.prices_table import PriceTable, TableError
 from llmproxyd.values.cost import Price
+from tests.programs import skip
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC).timestamp()
 
@@ -44,7 +45,9 @@ def test_the_shipped_table_says_whose_it_is_and_how_old() -> None:
 def test_the_shipped_table_is_what_the_compiler_makes_of_that_version(tmp_path: Path) -> None:
     shipped = PriceTable(SHIPPED)
     if installed_version() != shipped.package_version:
-        pytest.skip("another version of genai-prices is installed")
+        skip(
+            f"genai-prices {installed_version()} is installed, the table is of {shipped.package_version}: run `make setup`"
+        )
     out = tmp_path / "prices.jsonl"
     command = [sys.executable, "-m", "llmproxyd.config.compile_prices", str(out), "--day", shipped.compiled]
     subprocess.run(command, check=True, timeout=60)

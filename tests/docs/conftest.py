@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.markdown import ROOT
+from tests.programs import program
 
 DOCUMENTED_URL, DOCUMENTED_SOCKET = "127.0.0.1:8400", "/run/llmproxyd/llmproxyd.sock"
 NOBODY = "http://127.0.0.1:9"
@@ -140,9 +141,4 @@ def _address(process: subprocess.Popen[str]) -> str:
 
 def _need_curl() -> None:
     """The examples call the real one."""
-    if shutil.which("curl"):
-        return
-    reason = "curl is missing: install it with `apt-get install curl`"
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
+    program("curl", "curl")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sqlite3
 import stat
 import subprocess
@@ -24,6 +23,7 @@ from llmproxyd.values.request import Dialect
 from llmproxyd.values.secret import Secret
 from llmproxyd.values.snapshot import Auth, Credential, Provider, Zone
 from tests.ledger.build import NOON_S, intent, select, settlement
+from tests.programs import program
 
 
 def entry(number: int = 0, **changes: Any) -> Entry:
@@ -248,11 +248,15 @@ def test_a_provider_keeps_its_id_and_age_through_changes_and_stays_when_it_is_go
     ]
 
 
-@pytest.mark.skipif(shutil.which("sqlite3") is None, reason="the sqlite3 program is not installed")
 def test_the_sqlite3_program_reads_while_the_writer_writes(store: Store, tmp_path: Path) -> None:
     store.add([entry(number) for number in range(5)])
     told = subprocess.run(
-        ["sqlite3", "-readonly", str(tmp_path / "ledger.db"), "SELECT sum(cost_dollars) FROM model_usage"],
+        [
+            program("sqlite3", "sqlite3"),
+            "-readonly",
+            str(tmp_path / "ledger.db"),
+            "SELECT sum(cost_dollars) FROM model_usage",
+        ],
         capture_output=True,
         text=True,
         check=True,

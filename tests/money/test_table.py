@@ -11,6 +11,7 @@ import pytest
 
 from llmproxyd.config.prices import installed_version, table
 from llmproxyd.values.cost import NANOS_PER_USD, Price
+from tests.programs import skip
 
 pytest.importorskip("genai_prices")
 
@@ -62,7 +63,9 @@ def providers() -> list[Any]:
 @pytest.mark.parametrize("provider", providers(), ids=lambda provider: provider.id)
 def test_every_rate_is_theirs_at_every_moment(provider: Any) -> None:
     if installed_version() != table().package_version:
-        pytest.skip("another version of genai-prices is installed")
+        skip(
+            f"genai-prices {installed_version()} is installed, the table is of {table().package_version}: run `make setup`"
+        )
     for model in provider.models:
         listing = table().find(provider.id, model.id)
         assert listing is not None

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 import signal
 import socket
 import sys
@@ -15,9 +13,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from tests.programs import program
 from tests.support.daemon import environment
 
-ACTIVATE = shutil.which("systemd-socket-activate")
 PROVIDERS = "version: 1\nproviders: {mock: {models: [{id: echo, mock: {}}]}}\n"
 ROUTING = "version: 1\nmodels: {auto: any}\n"
 BODY = {"model": "auto", "messages": [{"role": "user", "content": "hi"}]}
@@ -49,15 +47,12 @@ def free_port() -> int:
 async def activated(
     tmp_path: Path, notify: socket.socket, *variables: str
 ) -> AsyncIterator[tuple[asyncio.subprocess.Process, int]]:
-    if ACTIVATE is None:
-        if os.environ.get("CI"):
-            pytest.fail("systemd-socket-activate is missing: apt-get install systemd")
-        pytest.skip("needs systemd-socket-activate: apt-get install systemd")
     (tmp_path / "providers.yaml").write_text(PROVIDERS)
     (tmp_path / "routing.yaml").write_text(ROUTING)
     port = free_port()
     process = await asyncio.create_subprocess_exec(
-        *(ACTIVATE, "-l", f"127.0.0.1:{port}", "-l", str(tmp_path / "u.sock"), "--fdname=http:unix"),
+        program("systemd-socket-activate", "systemd"),
+        *("-l", f"127.0.0.1:{port}", "-l", str(tmp_path / "u.sock"), "--fdname=http:unix"),
         *("-E", f"NOTIFY_SOCKET={notify.getsockname()}", *(f"-E{v}" for v in variables)),
         *(sys.executable, "-m", "llmproxyd", "run"),
         *("--config-dir", str(tmp_path), "--state-dir", str(tmp_path / "state")),
