@@ -86,7 +86,7 @@ from llmproxyd.watch import bind_mounted
 
 _log = logs.get_logger("daemon")
 _FAST_STOP_S = 1.0
-_LAST_WORDS_S = 0.1
+_LAST_WORDS_S = 0.2
 """How long, with the doors closed, connections without a request are still listened to: one may be on its way already."""
 _THREADS = 4
 BUDGETS_SHOWN = 100
