@@ -1,7 +1,7 @@
 # make run    install what is needed and serve the shipped providers.yaml and routing.yaml
 # make test   install what is needed and run every test
 # make bench-privacy  what the detectors of personal and secret data find, miss, mistake and cost
-# make proof  the long forms of the fault table and the simulation, alone and one after the other
+# make proof  the long forms of everything that has one, alone and one after the other; then each property ten times as often
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -20,6 +20,7 @@ test: $(STAMP)
 # Many of them measure time: run nothing else meanwhile.
 proof: $(STAMP)
 	$(BIN)/python -m pytest -m proof -vv $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "hypothesis and not proof" --hypothesis-profile proof -n auto $(PYTEST_ARGS)
 
 check: $(STAMP)
 	$(BIN)/llmproxyd check --config-dir .
