@@ -12,6 +12,7 @@ from typing import Any
 from llmproxyd import jsontext
 from llmproxyd.adapters.anthropic_failure import failure_of_error
 from llmproxyd.adapters.anthropic_tools import parse_name
+from llmproxyd.adapters.counts import parse_count, parse_told
 from llmproxyd.adapters.failures import bad_answer
 from llmproxyd.values.answer import Answer, Choice, Finish, TokenCount
 from llmproxyd.values.cost import TIERS, Usage
@@ -28,7 +29,6 @@ _FINISHES: Mapping[str, Finish] = {
     "model_context_window_exceeded": Finish.LENGTH,
     "compaction": Finish.PAUSE,
 }
-_MAX_TOKENS = 2**53
 
 
 def parse_answer(request: Request, body: bytes) -> Answer | TokenCount | Failure:
@@ -69,11 +69,11 @@ def parse_usage(value: Any) -> Usage | None:
     """A ``usage`` object -> Usage. None for one that counts nothing."""
     if not isinstance(value, Mapping):
         return None
-    plain, output = _count(value.get("input_tokens")), _count(value.get("output_tokens"))
+    plain, output = parse_told(value.get("input_tokens")), parse_told(value.get("output_tokens"))
     if plain is None and output is None:
         return None
-    read = _count(value.get("cache_read_input_tokens")) or 0
-    written = _count(value.get("cache_creation_input_tokens")) or 0
+    read = parse_count(value.get("cache_read_input_tokens")) or 0
+    written = parse_count(value.get("cache_creation_input_tokens")) or 0
     write_5m, write_1h = _split_writes(value.get("cache_creation"), written)
     details = value.get("output_tokens_details")
     return Usage(
@@ -82,7 +82,9 @@ def parse_usage(value: Any) -> Usage | None:
         cache_read_tokens=read,
         cache_write_tokens=write_5m,
         cache_write_1h_tokens=write_1h,
-        reasoning_tokens=(_count(details.get("thinking_tokens")) or 0) if isinstance(details, Mapping) else 0,
+        reasoning_tokens=(parse_count(details.get("thinking_tokens")) or 0)
+        if isinstance(details, Mapping)
+        else 0,
         tier=_tier(value),
         web_searches=_searches(value.get("server_tool_use")),
     )
@@ -97,7 +99,7 @@ def _tier(usage: Mapping[str, Any]) -> str | None:
 
 
 def _searches(used: Any) -> int:
-    return (_count(used.get("web_search_requests")) or 0) if isinstance(used, Mapping) else 0
+    return (parse_count(used.get("web_search_requests")) or 0) if isinstance(used, Mapping) else 0
 
 
 def merge_usage(first: Mapping[str, Any], later: Any) -> dict[str, Any]:
@@ -121,14 +123,14 @@ def _split_writes(details: Any, written: int) -> tuple[int, int]:
     """Tokens written to the cache, for five minutes and for an hour."""
     if not isinstance(details, Mapping):
         return written, 0
-    hour = _count(details.get("ephemeral_1h_input_tokens")) or 0
-    short = _count(details.get("ephemeral_5m_input_tokens")) or 0
+    hour = parse_count(details.get("ephemeral_1h_input_tokens")) or 0
+    short = parse_count(details.get("ephemeral_5m_input_tokens")) or 0
     # What the parts leave unsaid was written for the usual five minutes.
     return max(short, written - hour), hour
 
 
 def _parse_count(document: Mapping[str, Any]) -> TokenCount | Failure:
-    count = _count(document.get("input_tokens"))
+    count = parse_count(document.get("input_tokens"))
     return bad_answer("the answer counts no tokens") if count is None else TokenCount(count)
 
 
@@ -149,9 +151,3 @@ def _parse_block(block: dict[str, Any]) -> Iterator[Part]:
         yield ToolCall(
             text_of(block, "id"), parse_name(text_of(block, "name")), input_text(block.get("input"))
         )
-
-
-def _count(value: Any) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return int(value) if 0 <= value <= _MAX_TOKENS else None

@@ -12,6 +12,7 @@ from typing import Any
 from llmproxyd import jsontext
 from llmproxyd.adapters.cohere_failure import broken_generation, failure_of_text
 from llmproxyd.adapters.cohere_tools import parse_name
+from llmproxyd.adapters.counts import parse_count, parse_told
 from llmproxyd.adapters.failures import bad_answer
 from llmproxyd.adapters.openai_answer import parse_vector, text_of
 from llmproxyd.adapters.tool_deltas import ToolDeltas
@@ -87,7 +88,7 @@ def parse_usage(usage: Any) -> Usage | None:
     used = tokens or units
     if used is None:
         return None
-    cached = _count(usage.get("cached_tokens")) or 0
+    cached = parse_count(usage.get("cached_tokens")) or 0
     return Usage(used[0], used[1], cache_read_tokens=min(cached, used[0]), billed=units)
 
 
@@ -171,11 +172,5 @@ def _dicts(value: Any) -> list[dict[str, Any]]:
 def _pair(counts: Any) -> tuple[int, int] | None:
     if not isinstance(counts, dict):
         return None
-    read, written = _count(counts.get("input_tokens")), _count(counts.get("output_tokens"))
+    read, written = parse_told(counts.get("input_tokens")), parse_told(counts.get("output_tokens"))
     return None if read is None and written is None else (read or 0, written or 0)
-
-
-def _count(value: Any) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _LARGEST:
-        return None
-    return int(value)

@@ -215,7 +215,7 @@ def parse_usage(value: Any) -> Usage | None:
     read = _count(value, "promptTokenCount") + _count(value, "toolUsePromptTokenCount")
     thoughts = _count(value, "thoughtsTokenCount")
     written = _count(value, "candidatesTokenCount") + thoughts
-    if not read and not written:
+    if not read and not written and not _says_less_than_nothing(value):
         return None
     return Usage(
         input_tokens=read,
@@ -241,6 +241,12 @@ def _usage_events(document: Mapping[str, Any]) -> Iterator[Event]:
     usage = parse_usage(document.get("usageMetadata"))
     if usage is not None:
         yield UsageReported(usage)
+
+
+def _says_less_than_nothing(value: Mapping[str, Any]) -> bool:
+    """Then it was not silent, and can be disputed."""
+    told = (value.get("promptTokenCount"), value.get("candidatesTokenCount"))
+    return any(type(count) is int and count < 0 for count in told)
 
 
 def _count(value: Mapping[str, Any], name: str) -> int:

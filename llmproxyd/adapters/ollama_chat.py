@@ -11,6 +11,7 @@ from typing import Any
 
 from llmproxyd import jsontext
 from llmproxyd.adapters.calls import format_get, format_post
+from llmproxyd.adapters.counts import parse_count, parse_told
 from llmproxyd.adapters.decoding import StreamDecoder, read_object
 from llmproxyd.adapters.failures import bad_answer, failure_of_error, parse_failure
 from llmproxyd.adapters.ollama_format import format_chat, format_embed, format_generate
@@ -42,7 +43,6 @@ MAX_LISTED = 5000
 _STREAM_TYPE = "application/x-ndjson"
 _FINISHES: Mapping[str, Finish] = {"stop": Finish.STOP, "length": Finish.LENGTH}
 _CAPABILITIES = frozenset({"tools", "vision", "thinking", "audio"})
-_MAX_TOKENS = 2**53
 
 
 def format_call(request: Request, content: Content, deployment: Deployment, overrides: Overrides) -> Call:
@@ -175,7 +175,7 @@ def parse_models(body: bytes) -> tuple[Listed, ...]:
 
 def _parse_model(entry: dict[str, Any]) -> Listed:
     details = entry.get("details")
-    window = _count(details.get("context_length")) if isinstance(details, dict) else None
+    window = parse_count(details.get("context_length")) if isinstance(details, dict) else None
     given = entry.get("capabilities")
     capabilities = frozenset(str(name) for name in given) if isinstance(given, list) else None
     name = _text(entry, "model") or _text(entry, "name")
@@ -200,7 +200,7 @@ def _parse_vectors(document: dict[str, Any]) -> Vectors | Failure:
 
 def parse_usage(document: dict[str, Any]) -> Usage | None:
     """``prompt_eval_count`` is left out when the prompt was found in the cache."""
-    read, written = _count(document.get("prompt_eval_count")), _count(document.get("eval_count"))
+    read, written = parse_told(document.get("prompt_eval_count")), parse_told(document.get("eval_count"))
     if read is None and written is None:
         return None
     return Usage(input_tokens=read or 0, output_tokens=written or 0)
@@ -211,12 +211,6 @@ def _parse_time(text: str) -> int | None:
         return int(datetime.fromisoformat(text).timestamp())
     except (ValueError, OverflowError):
         return None
-
-
-def _count(value: Any) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        return None
-    return value if 0 <= value <= _MAX_TOKENS else None
 
 
 def _text(document: Mapping[str, Any], name: str) -> str:

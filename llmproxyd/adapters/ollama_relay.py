@@ -14,6 +14,7 @@ import msgspec
 
 from llmproxyd import jsontext
 from llmproxyd.adapters.calls import format_post
+from llmproxyd.adapters.counts import parse_told
 from llmproxyd.adapters.failures import bad_answer, failure_of_error
 from llmproxyd.adapters.ollama_format import format_chat
 from llmproxyd.adapters.relaying import NO_RAW, StreamRelay, is_said, new_reader
@@ -34,7 +35,6 @@ PATHS: Mapping[str, str] = {
 """The surface a request came in by says where it goes on."""
 
 _STREAM_TYPE = "application/x-ndjson"
-_MAX_TOKENS = 2**53
 
 
 class _Message(msgspec.Struct, gc=False):
@@ -73,7 +73,7 @@ class _Line(msgspec.Struct, gc=False):
 
     def usage(self) -> Usage | None:
         """The count of the prompt is left out when it was found in the cache."""
-        read, written = _count(self.prompt_eval_count), _count(self.eval_count)
+        read, written = parse_told(self.prompt_eval_count), parse_told(self.eval_count)
         return None if read is None and written is None else Usage(read or 0, written or 0)
 
     def finish(self, *, called: bool) -> Finish:
@@ -164,12 +164,6 @@ def _renamed(line: bytes, named: msgspec.Raw, echo: bytes | None) -> bytes:
     if line.startswith(head):
         return b'{"model":' + echo + line[len(head) :]
     return jsontext.splice(line, {"model": echo})
-
-
-def _count(value: Any) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _MAX_TOKENS:
-        return None
-    return int(value)
 
 
 def _read_line(line: bytes) -> _Line | Failure:

@@ -6,9 +6,9 @@ from dataclasses import replace
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from typing import Any
 
+from llmproxyd.adapters.counts import MAX_TOKENS, parse_count, parse_told
 from llmproxyd.values.cost import NANOS_PER_USD, TIERS, Usage
 
-_MAX_TOKENS = 2**53
 _TICKS_PER_NANO = 10  # xAI's cost_in_usd_ticks: one tick is 1e-10 USD
 _CACHED = (
     "prompt_cache_hit_tokens",  # DeepSeek
@@ -55,7 +55,7 @@ def parse_usage(value: Any, *, reasoning_apart: bool | None = None) -> Usage | N
     """
     if not isinstance(value, dict):
         return None
-    prompt, completion = _count(value.get("prompt_tokens")), _count(value.get("completion_tokens"))
+    prompt, completion = parse_told(value.get("prompt_tokens")), parse_told(value.get("completion_tokens"))
     if prompt is None and completion is None:
         return None
     read, written = value.get("prompt_tokens_details"), value.get("completion_tokens_details")
@@ -89,7 +89,7 @@ def _left_out(value: dict[str, Any], prompt: int, completion: int, reasoning: in
     """Reasoning tokens missing from ``completion_tokens``: xAI counts them beside it, and its total shows that."""
     if apart is False or not reasoning:
         return 0
-    total = _count(value.get("total_tokens"))
+    total = parse_count(value.get("total_tokens"))
     if total is None:
         # More thought than written cannot be a part of what was written.
         return reasoning if apart or reasoning > completion else 0
@@ -97,7 +97,7 @@ def _left_out(value: dict[str, Any], prompt: int, completion: int, reasoning: in
 
 
 def _cost_nanos(value: dict[str, Any]) -> int | None:
-    ticks = _count(value.get("cost_in_usd_ticks"))
+    ticks = parse_count(value.get("cost_in_usd_ticks"))
     if ticks is not None:
         return (ticks + _TICKS_PER_NANO // 2) // _TICKS_PER_NANO
     cost = value.get("cost")
@@ -117,7 +117,7 @@ def _usd(amount: Any) -> Decimal | None:
         usd = Decimal(str(amount))
     except InvalidOperation:
         return None
-    return usd if usd.is_finite() and 0 <= usd < _MAX_TOKENS else None
+    return usd if usd.is_finite() and 0 <= usd < MAX_TOKENS else None
 
 
 def _first(value: dict[str, Any], names: tuple[str, ...]) -> int:
@@ -130,10 +130,4 @@ def _object(value: Any) -> dict[str, Any]:
 
 def _share(value: dict[str, Any], name: str) -> int:
     told = value.get(name)
-    return (_count(told) or 0) if told else 0
-
-
-def _count(value: Any) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return int(value) if 0 <= value <= _MAX_TOKENS else None
+    return (parse_count(told) or 0) if told else 0

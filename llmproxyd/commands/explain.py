@@ -21,7 +21,7 @@ from llmproxyd.values.snapshot import Snapshot
 
 BYTES_PER_TOKEN = 4
 _CODE = re.compile(r"LP\d+", re.IGNORECASE)
-_CLAIMS = ("project", "user", "task", "label", "priority")
+_CLAIMS = ("project", "user", "task", "label", "priority", "max-cost")
 _NEEDS = {
     "tools": Capability.TOOLS,
     "images": Capability.VISION,
@@ -82,6 +82,7 @@ def _add_arguments(parser: Any) -> None:
     for claim in ("project", "user", "task", "label"):
         add(f"--{claim}", metavar="NAME", help=f"the {claim} it claims")
     add("--priority", choices=[str(priority) for priority in Priority], help="how urgent it is")
+    add("--max-cost", metavar="USD", help="the most that the caller lets a call cost")
     add("--has", type=_parts, metavar="LIST", help=", ".join(_HAS))
     add("--tokens-in", type=_count, metavar="N", help="input tokens, instead of an estimate")
     add("--max-tokens", type=_count, metavar="N", help="the most it lets the model write")
@@ -204,7 +205,7 @@ def _surface(name: str) -> tuple[str, Surface]:
 
 def _headers(arguments: Namespace) -> dict[str, str]:
     headers = {name.lower(): value for name, value in arguments.header}
-    claims = {f"x-llmproxyd-{claim}": getattr(arguments, claim) for claim in _CLAIMS}
+    claims = {f"x-llmproxyd-{claim}": getattr(arguments, claim.replace("-", "_")) for claim in _CLAIMS}
     return headers | {name: value for name, value in claims.items() if value is not None}
 
 

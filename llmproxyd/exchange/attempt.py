@@ -48,7 +48,8 @@ CONFIGURED = Patience()
 
 
 class RunningAttempt:
-    """``begin`` first; when it returns, ``first`` holds the bytes to commit with and ``rest`` gives what follows.
+    """``begin`` first; when it returns, ``first`` holds the bytes to commit with and ``rest`` gives what follows. ``sent``:
+    the provider may have seen some of the request.
 
     Times are monotonic seconds of ``clock``, which runs with the loop's own. ``clearance``: the candidate's; without one
     nothing is sent.
@@ -77,6 +78,7 @@ class RunningAttempt:
         self.first_content_s: float | None = None
         self.first = b""
         self.complete = False
+        self.sent = False
         self.longest_gap_s: float | None = None
         self._stall_s = deployment.provider.timeouts.stall_s
         self.usage: Usage | None = None
@@ -97,7 +99,7 @@ class RunningAttempt:
         self._stall_s = min(timeouts.stall_s, patience.stall_s)
         try:
             with Alarm(min(own_limit_s, deadline_s)):
-                self._reply = await upstream.send(self.call, self.deployment, self.clearance)
+                self._reply = await upstream.send(self.call, self.deployment, self.clearance, self._note_sent)
                 await self._until_commit(self._reply)
         except TimeoutError:
             self.close()
@@ -106,6 +108,9 @@ class RunningAttempt:
             self.close()
             raise
         self.first_content_s = self._clock()
+
+    def _note_sent(self) -> None:
+        self.sent = True
 
     async def _until_commit(self, reply: Reply) -> None:
         if not 200 <= reply.status < 300:

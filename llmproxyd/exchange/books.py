@@ -40,7 +40,7 @@ _UNSERVED = frozenset(
     }
 )
 """A provider that refused a call has served nothing, and charges nothing. After a silence, or an answer that broke off,
-nobody knows: then it is estimated."""
+nobody knows: then it is estimated, unless not a byte of the request had gone out."""
 
 
 class LedgerLike(Protocol):
@@ -166,7 +166,8 @@ class Books:
         told, operation = running.usage, running.operation
         if operation is Operation.COUNT_TOKENS:
             return Counted(None, 0)
-        if told is None and failure is not None and failure.kind in _UNSERVED:
+        refused = failure is not None and failure.kind in _UNSERVED
+        if told is None and (refused or not running.sent):
             return Counted(None, 0)
         judged = _judge(running, told, tokens_in)
         disputed_by = judged.usage if judged.disputed is not None else None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import ssl
+from collections.abc import Callable
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
@@ -27,9 +28,15 @@ _READ_BYTES = 8 * 1024
 _MAX_TARGETS = 4096
 _SWITCHING = 101
 
-# How soon a connection that had gone stale shows it: a round trip. Whoever hangs up later has seen the request.
+# How soon a connection that had gone stale shows it: a round trip. Whoever hangs up later has seen the request. So has
+# whoever is killed within that time, and nothing tells the two apart: then one attempt was sent twice, and the provider
+# may charge for both.
 _STALE_S = 1.0
 _GONE = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionResetError)
+
+
+def unheard() -> None:
+    """Nobody wants to know."""
 
 
 class Pool:
@@ -65,19 +72,26 @@ class Pool:
         self.in_use = 0
         self.retired = False
 
-    async def exchange(self, call: Call) -> tuple[Connection, RawResponseMessage, StreamReader]:
-        """Send ``call`` and wait for the head of its answer. Raises what aiohttp raises, or ValueError for a header
-        that would break out of its line."""
+    async def exchange(
+        self, call: Call, on_write: Callable[[], None] = unheard
+    ) -> tuple[Connection, RawResponseMessage, StreamReader]:
+        """Send ``call`` and wait for the head of its answer. ``on_write`` is called just before its first byte goes out.
+
+        Raises what aiohttp raises, or ValueError for a header that would break out of its line.
+        """
         request = self._format(call)
         connection = await self._connect()
         reused = connection.protocol in self._answers
         sent_s = self._loop.time()
+        on_write()
         try:
             return await self._ask(connection, request)
-        except _GONE:
+        except _GONE as gone:
+            if _has_begun(gone):
+                raise aiohttp.ClientPayloadError("the head of the answer broke off") from gone
             if not reused or self._loop.time() - sent_s > _STALE_S:
                 raise
-        # The server had closed the idle connection just when it was used again: it has not seen the request.
+        # The server had closed the idle connection just when it was used again, and has most likely not seen the request.
         return await self._ask(await self._connect(), request)
 
     async def _connect(self) -> Connection:
@@ -109,7 +123,7 @@ class Pool:
         protocol.transport.write(request)
         message, payload = await protocol.read()
         while 100 <= message.code < 200 and message.code != _SWITCHING:
-            message, payload = await protocol.read()
+            message, payload = await _read_after_interim(protocol)
         if protocol in self._answers:  # else it was closed meanwhile, and nobody would take it out again
             self._answers[protocol] = payload
         return message, payload
@@ -142,6 +156,19 @@ class Pool:
 
     async def close(self) -> None:
         await self._connector.close()
+
+
+async def _read_after_interim(protocol: ResponseHandler) -> tuple[RawResponseMessage, StreamReader]:
+    """Who has given an interim answer has seen the request: it must not be sent again if they hang up then."""
+    try:
+        return await protocol.read()
+    except _GONE as gone:
+        raise aiohttp.ClientPayloadError("only an interim answer came") from gone
+
+
+def _has_begun(gone: Exception) -> bool:
+    """Whether a part of the answer's head came; aiohttp puts that where otherwise the reason stands."""
+    return isinstance(gone, aiohttp.ServerDisconnectedError) and not isinstance(gone.message, str)
 
 
 def _host(url: URL) -> str:

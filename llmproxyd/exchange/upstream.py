@@ -20,7 +20,7 @@ from aiohttp.http_parser import RawResponseMessage
 from aiohttp.streams import StreamReader
 
 from llmproxyd.adapters.mock import mock_answer
-from llmproxyd.exchange.pool import Pool
+from llmproxyd.exchange.pool import Pool, unheard
 from llmproxyd.exchange.resolver import NameTable, Resolver
 from llmproxyd.exchange.wire_faults import WIRE_ERRORS, cut, too_long, unreachable
 from llmproxyd.values.clearance import Clearance, ConstantCall, NotCleared, require
@@ -148,14 +148,22 @@ class Upstream:
         self._sleep = sleep
         self._mock_calls: dict[str, itertools.count[int]] = {}
 
-    async def send(self, call: Call, deployment: Deployment, clearance: Clearance | None) -> Reply:
-        """Send ``call``, wait for the head of the answer. Raises AttemptFailed; and NotCleared, before a name is looked up,
-        without a ``clearance`` for this deployment and what its provider may see."""
+    async def send(
+        self,
+        call: Call,
+        deployment: Deployment,
+        clearance: Clearance | None,
+        on_write: Callable[[], None] = unheard,
+    ) -> Reply:
+        """Send ``call``, wait for the head of the answer. ``on_write`` is called just before its first byte goes out. Raises
+        AttemptFailed; and NotCleared, before a name is looked up, without a ``clearance`` for this deployment and what its
+        provider may see."""
         require(clearance, deployment)
         provider = deployment.provider
         if provider.is_mock:
+            on_write()
             return self._send_to_mock(call, deployment)
-        return await self._send_http(call, provider)
+        return await self._send_http(call, provider, on_write)
 
     async def fetch(self, probe: ConstantCall, provider: Provider, *, timeout_s: float) -> tuple[int, bytes]:
         """A probe from start to end: status and body. Raises AttemptFailed; and NotCleared if it was made for another."""
@@ -194,12 +202,14 @@ class Upstream:
 
     # --- http -----------------------------------------------------------------------------------------------
 
-    async def _send_http(self, call: Call, provider: Provider) -> _HttpReply:
+    async def _send_http(
+        self, call: Call, provider: Provider, on_write: Callable[[], None] = unheard
+    ) -> _HttpReply:
         key = _pool_key(provider)
         pool = self._pools.get(key) or self._open(key, provider)
         pool.in_use += 1
         try:
-            connection, message, payload = await pool.exchange(call)
+            connection, message, payload = await pool.exchange(call, on_write)
         except BaseException as error:
             self._left(key, pool)
             if isinstance(error, WIRE_ERRORS):

@@ -21,7 +21,7 @@ from llmproxyd.ledger.disk import Disk
 from llmproxyd.ledger.journal import FORM, Head, Journal, fitted, format_record
 from llmproxyd.ledger.recovery import lock, recover
 from llmproxyd.ledger.store import LedgerReader
-from llmproxyd.ledger.writer import RETRY_S, SYNC_S, Writer
+from llmproxyd.ledger.writer import CHECK_AFTER_S, RETRY_S, SYNC_S, Writer
 from llmproxyd.logs import get_logger
 from llmproxyd.values.ledger import Entry, Intent, LedgerHealth, LedgerUnavailable, Settlement, Total, orphan
 from llmproxyd.values.snapshot import Provider
@@ -80,11 +80,13 @@ class Ledger:
         keep_days: int = KEEP_DAYS,
         disk: Disk | None = None,
         retry_s: float = RETRY_S,
+        check_after_s: float = CHECK_AFTER_S,
     ) -> Ledger:
         """Recover what the last process left and be ready. Raises LedgerUnavailable with words for the operator.
 
         ``wall``: Unix seconds. ``alarm`` is called with each change of health, from any thread. Entries are kept for
         ``keep_days``, at least one; their sums per hour for ever. ``retry_s``: how soon what failed is tried again.
+        ``check_after_s``: when, after a stop that was none, the whole file is read.
         """
         disk = disk or Disk()
         lock_fd = lock(state_dir)
@@ -107,6 +109,7 @@ class Ledger:
             keep_s=keep_s,
             forgettable_seq=left.last_seq,
             check=not left.clean,
+            check_after_s=check_after_s,
             retry_s=retry_s,
         )
         ledger._writer.start()

@@ -28,6 +28,7 @@ BATCH: Final = 500
 RETRY_S: Final = 0.25
 SYNC_S: Final = 1.0
 CHECKPOINT_S: Final = 5.0
+CHECK_AFTER_S: Final = 10.0
 CHECK_TIMEOUT_S: Final = 60.0
 _log = get_logger("ledger")
 
@@ -74,11 +75,13 @@ class Writer:
         keep_s: float,
         forgettable_seq: int,
         check: bool,
+        check_after_s: float,
         retry_s: float,
     ) -> None:
         self._directory, self._disk, self._owner = directory, disk, owner
         self._store: Store | None = store
         self._wall, self._keep_s, self._retry_s = wall, keep_s, retry_s
+        self._check_after_s = check_after_s
         self._queue: queue.SimpleQueue[Entry | _Flush | _Describe | None] = queue.SimpleQueue()
         self._batch: list[Entry] = []
         self._flushes: list[_Flush] = []
@@ -303,7 +306,12 @@ class Writer:
         self._close_store()
 
     def _check(self) -> None:
-        """Read the whole file once beside the work, after a stop that was none."""
+        """Read the whole file once beside the work, after a stop that was none.
+
+        Not beside the start: of a million entries that takes seconds, and the clients wait for the start.
+        """
+        if self._closing.wait(self._check_after_s):
+            return
         try:
             reason = LedgerReader(self._directory).find_damage(CHECK_TIMEOUT_S)
         except LedgerUnreadable as error:

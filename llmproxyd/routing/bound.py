@@ -57,18 +57,24 @@ def extent_of(request: Request, overrides: Overrides = NO_OVERRIDES) -> Extent:
         needs=request.needs,
         max_output_tokens=overrides.max_tokens or request.max_output_tokens,
         n=request.n or 1,
-        any_tier=any(word in request.body for word in _TIER_WORDS),
+        any_tier=asks_for_tier(request.body),
     )
 
 
+def asks_for_tier(body: bytes) -> bool:
+    """Whether it may be served in another way than usual, at other prices."""
+    return any(word in body for word in _TIER_WORDS)
+
+
 def extent_asked(question: Question, overrides: Overrides = NO_OVERRIDES) -> Extent:
-    """The same for routing, which does not see the body: a wish for another tier is not known yet."""
+    """The same for routing, which does not see the body: a wish for another tier is known only if somebody looked."""
     return Extent(
         operation=question.operation,
         bytes_in=question.bytes_in,
         needs=question.needs,
         max_output_tokens=overrides.max_tokens or question.max_output_tokens,
         n=question.n or 1,
+        any_tier=question.any_tier,
     )
 
 

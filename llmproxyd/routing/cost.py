@@ -1,7 +1,7 @@
 """Stage 2: what would it cost. Who is too dear, or cannot be paid for; and the ranks that come of the expected price.
 
-`max_cost` and ranks go by an estimate, in floating-point USD; budgets by the most it can cost, in integers. What is billed
-is counted elsewhere.
+A rule's `max_cost` and ranks go by an estimate, in floating-point USD; budgets, and what the caller itself allows, by the
+most it can cost, in integers. What is billed is counted elsewhere.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TypeAlias
 from llmproxyd.routing.bound import at_most, extent_asked
 from llmproxyd.routing.compile import CompiledRule, Option
 from llmproxyd.values.budget import Objection
+from llmproxyd.values.cost import FEMTOS_PER_NANO, usd_text
 from llmproxyd.values.failure import Failure, FailureKind
 from llmproxyd.values.plan import Candidate, Question, Readings, Verdict
 from llmproxyd.values.request import Operation, Overrides
@@ -29,6 +30,7 @@ EXPECTED_OUTPUT_TOKENS = 500
 """What an answer is taken to be long, and the most that a client's own limit counts for: limits are mostly set high as
 a safety net, so they say how long an answer may be, not how long it will be."""
 
+MAX_COST_HEADER = "x-llmproxyd-max-cost"
 TOO_DEAR = "max_cost"
 """Code of the failure when nobody is cheap enough."""
 
@@ -66,11 +68,15 @@ def drop_unaffordable(
     overrides: Overrides,
     dropped: list[Candidate],
 ) -> tuple[Sequence[Option], Failure | None]:
-    """Those whom neither a matching `max_cost` nor a budget turns away; the others go to ``dropped``.
+    """Those whom neither a matching `max_cost`, the caller's own bound nor a budget turns away; the others go to
+    ``dropped``.
 
     With nobody left the Failure is LIMIT_REACHED: ``max_cost``, or the code of the budgets' objection.
     """
     kept, objections = _within_max_cost(options, matched, question, dropped)
+    if kept and question.max_cost_nanos is not None:
+        kept, more = _within_callers_bound(kept, question, question.max_cost_nanos, overrides, dropped)
+        objections = [*objections, *more]
     if kept and question.purse is not None:
         kept, more = _within_budgets(kept, question, overrides, dropped)
         objections = [*objections, *more]
@@ -99,6 +105,29 @@ def _within_max_cost(
     return kept, objections
 
 
+def _within_callers_bound(
+    options: Sequence[Option],
+    question: Question,
+    max_nanos: int,
+    overrides: Overrides,
+    dropped: list[Candidate],
+) -> tuple[Sequence[Option], list[Objection]]:
+    extent = extent_asked(question, overrides)
+    allowed = f"and {MAX_COST_HEADER} allows {_usd(max_nanos)} USD"
+    kept: list[Option] = []
+    objections: list[Objection] = []
+    for option in options:
+        nanos = at_most(extent, option.deployment, question.now_s).nanos
+        if nanos is not None and nanos <= max_nanos:
+            kept.append(option)
+            continue
+        price = "its price is unknown" if nanos is None else f"it can cost {_usd(nanos)} USD"
+        objection = Objection(f"{option.name}: {price}, {allowed}", TOO_DEAR)
+        objections.append(objection)
+        dropped.append(_dropped(option, objection))
+    return kept, objections
+
+
 def _within_budgets(
     options: Sequence[Option], question: Question, overrides: Overrides, dropped: list[Candidate]
 ) -> tuple[Sequence[Option], list[Objection]]:
@@ -114,9 +143,16 @@ def _within_budgets(
             continue
         found = Objection(f"{option.name}: {found.reason}", found.code, found.retry_after_s)
         objections.append(found)
-        verdict = Verdict(Stage.COST, "", found.reason, dropped=True)
-        dropped.append(Candidate(option.deployment, (verdict,)))
+        dropped.append(_dropped(option, found))
     return kept, objections
+
+
+def _usd(nanos: int) -> str:
+    return usd_text(nanos * FEMTOS_PER_NANO)
+
+
+def _dropped(option: Option, objection: Objection) -> Candidate:
+    return Candidate(option.deployment, (Verdict(Stage.COST, "", objection.reason, dropped=True),))
 
 
 def _nobody_affordable(objections: Sequence[Objection]) -> Failure:

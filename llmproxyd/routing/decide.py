@@ -79,7 +79,8 @@ def decide_among(shortlist: Shortlist, question: Question, routes: Routes, readi
     if options:
         options = drop_uncleared(options, facts, routes, dropped, mask)
         options = _pass_gates(options, matched, question, dropped, explicit=shortlist.explicit)
-    if options and (routes.rules_on_cost or question.purse is not None):
+    bounded = question.purse is not None or question.max_cost_nanos is not None
+    if options and (routes.rules_on_cost or bounded):
         options, failure = cost.drop_unaffordable(options, matched, question, overrides, dropped)
     if not options:
         failure = failure or _nothing_left(question, shortlist, dropped, facts, sources)

@@ -41,8 +41,9 @@ def known_headers(record: ExchangeRecord) -> dict[str, str]:
 
 def failure_headers(failure: Failure, record: ExchangeRecord) -> dict[str, str]:
     headers = {"x-llmproxyd-attempts": str(record.sent), "Cache-Control": "no-store"}
-    if record.sent:
-        # Whatever could be tried has been tried here; a client that repeats it multiplies the load.
+    if record.sent or (not failure.retryable and failure.retry_after_s is None):
+        # Whatever could be tried has been tried here, or nothing ever could be; a client that repeats it multiplies the
+        # load.
         headers["x-should-retry"] = "false"
     if failure.retry_after_s is not None:
         headers["Retry-After"] = str(max(1, -int(-failure.retry_after_s // 1)))

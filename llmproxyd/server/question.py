@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from llmproxyd.config.units import parse_usd_nanos
+from llmproxyd.routing.bound import asks_for_tier
+from llmproxyd.routing.cost import MAX_COST_HEADER
 from llmproxyd.values.contracts import BadRequest
 from llmproxyd.values.plan import Prompt, Purse, Question
 from llmproxyd.values.request import Priority, Request
@@ -56,6 +59,17 @@ def read_deadline_s(headers: Mapping[str, str]) -> float | None:
     return seconds
 
 
+def read_max_cost_nanos(headers: Mapping[str, str]) -> int | None:
+    """The most that the caller allows a call to come to; None: as the operator says."""
+    value = headers.get(MAX_COST_HEADER)
+    if value is None:
+        return None
+    try:
+        return parse_usd_nanos(value)
+    except ValueError as why:
+        raise BadRequest(f"The header {MAX_COST_HEADER}: {why}.", param=MAX_COST_HEADER) from None
+
+
 def claims_of(question: Question) -> tuple[tuple[str, str], ...]:
     """What the caller said of itself, for the log."""
     claims = (("project", question.project), ("user", question.user), ("task", question.task))
@@ -73,6 +87,7 @@ def build_question(
     purse: Purse | None = None,
 ) -> Question:
     """``now_s`` is wall clock. Raises BadRequest for a header that cannot be understood."""
+    max_cost_nanos = read_max_cost_nanos(headers)
     return Question(
         model=request.model,
         operation=request.operation,
@@ -96,4 +111,6 @@ def build_question(
         turn=turn,
         seed=turn,
         purse=purse,
+        max_cost_nanos=max_cost_nanos,
+        any_tier=max_cost_nanos is not None and asks_for_tier(request.body),
     )

@@ -71,6 +71,8 @@ class Question:
     ``headers`` have lower-case names. ``bytes_in`` is the size of the body. ``now_s`` is wall clock, Unix seconds.
     ``scan``: what was found in it, as far as anybody looked.
     ``turn`` numbers the questions of this process; ``seed`` makes jitter repeatable. ``purse`` None: no budgets.
+    ``max_cost_nanos``: the most that one call may come to, by the caller's own word. ``any_tier``: it asks to be served in
+    a certain way; looked for only where the caller bounds the cost.
     """
 
     model: str
@@ -96,6 +98,8 @@ class Question:
     seed: int = 0
     purse: Purse | None = None
     scan: Scan = NOTHING_FOUND
+    max_cost_nanos: int | None = None
+    any_tier: bool = False
 
     @property
     def budget_left(self) -> float | None:

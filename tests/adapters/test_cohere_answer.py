@@ -334,7 +334,7 @@ def test_cost_of_billed_tokens_is_rounded_half_up_once() -> None:
         ({"tokens": {"input_tokens": 3.0, "output_tokens": 4.0}}, Usage(3, 4)),
         ({"billed_units": {"input_tokens": 3.0}}, Usage(3, 0, billed=(3, 0))),
         ({"tokens": {"input_tokens": 3}, "cached_tokens": 9}, Usage(3, 0, cache_read_tokens=3)),
-        ({"tokens": {"input_tokens": -1, "output_tokens": 1e300}}, None),
+        ({"tokens": {"input_tokens": -1, "output_tokens": 1e300}}, Usage(0, 0)),
     ],
 )
 def test_pitfall_40_counts_come_as_floats_or_not_at_all(given: Any, usage: Usage | None) -> None:

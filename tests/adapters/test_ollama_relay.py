@@ -128,7 +128,7 @@ def test_counts_and_reason_are_seen(case: str, finish: Finish) -> None:
         ({}, None),
         ({"eval_count": 4}, Usage(0, 4)),
         ({"prompt_eval_count": 3.0, "eval_count": None}, Usage(3, 0)),
-        ({"prompt_eval_count": "3", "eval_count": -1}, None),
+        ({"prompt_eval_count": "3", "eval_count": -1}, Usage(0, 0)),
     ],
 )
 def test_counts_that_are_missing_or_strange_do_not_break_the_stream(

@@ -95,6 +95,15 @@ def test_a_label_that_a_rule_finds_in_the_prompt_fences_the_request(explain: Run
     assert "our SECRET plan" not in done.out
 
 
+def test_what_the_caller_allows_drops_who_can_cost_more(explain: Run) -> None:
+    told = document(explain("smart", "--max-cost", "0.000001", "--json"))
+    assert [candidate["deployment"] for candidate in told["candidates"]] == ["lab/small"]
+    said = [verdict for candidate in told["dropped"] for verdict in candidate["verdicts"]]
+    assert {verdict["stage"] for verdict in said} == {"cost"}
+    assert all("x-llmproxyd-max-cost allows 0.000001 USD" in verdict["reason"] for verdict in said)
+    assert len(said) == 2
+
+
 def test_a_claimed_label_counts(explain: Run) -> None:
     by_flag = explain("smart", "--label", "restricted", "--json")
     by_header = explain("smart", "--header", "X-LLMproxyd-Label=restricted", "--json")

@@ -33,6 +33,7 @@ from tests.exchange.build import (
     voice,
 )
 from tests.exchange.test_run import BUSY, failure_of, serve
+from tests.exchange.test_wire_faults import Addresses
 from tests.routing.build import snapshot
 from tests.support.fake_provider import (
     Exchange as Wire,
@@ -104,7 +105,7 @@ def scene(upstream: Upstream, registry: Watched) -> Scene:
     return Scene(upstream, registry)
 
 
-def priced(fake: FakeProvider, name: str = "first", **changes: Any) -> Deployment:
+def priced(fake: FakeProvider | str, name: str = "first", **changes: Any) -> Deployment:
     return replace(deployment_at(fake, name, **changes), price=PRICE)
 
 
@@ -183,6 +184,30 @@ class TestEntries:
         await serve(scene.begin(plan(priced(first), priced(second, "second"), hedge=soon))[0])
         assert scene.ledger.outcomes == [("0", "lost", 7_000), ("1", "ok", 9_000)]
         assert [intent.hedge for intent in scene.ledger.intents] == [False, True]
+
+    @pytest.mark.parametrize("leaves", [False, True], ids=["deadline", "client left"])
+    async def test_what_was_given_up_before_a_byte_went_out_costs_nothing(
+        self, registry: Watched, leaves: bool
+    ) -> None:
+        names = Addresses()
+        names.silent = True
+        upstream = Upstream(lookup=names)
+        scene = Scene(upstream, registry)
+        scene.give(Budget("all", nanos=10**9))
+        unknown = priced("http://provider.test:1/v1")
+        made, _ = scene.begin(plan(unknown, deadline_s=20.0 if leaves else 0.05), stream=False)
+        asking = asyncio.ensure_future(failure_of(made))
+        await until(lambda: bool(scene.ledger.intents))
+        if leaves:
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+        else:
+            assert (await asking).code == "deadline"
+        [settled] = scene.ledger.settled
+        assert (settled.outcome, settled.cost_nanos) == ("cancelled" if leaves else "failed", 0)
+        assert settled.usage is None
+        assert scene.spent == [(0, 0)]
+        await upstream.close()
 
     async def test_what_was_never_sent_has_no_entry(self, scene: Scene, first: FakeProvider) -> None:
         first.manner = answer(429, retry_after="60")

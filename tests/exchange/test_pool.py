@@ -80,6 +80,25 @@ class TestReuse:
             await ask(pool, post(provider_at(first.url)))
         assert len(first.seen) == 1
 
+    @pytest.mark.parametrize(
+        "begun", [b"HTTP", b"HTTP/1.1 200 O", b"HTTP/1.1 200 OK\r\ncont", b"HTTP/1.1 100 Continue\r\n\r\n"]
+    )
+    async def test_one_that_was_answered_if_only_with_a_word_is_not_tried_again(
+        self, first: FakeProvider, pool: Pool, begun: bytes
+    ) -> None:
+        """The server has seen the request, and may charge for it."""
+
+        async def begin_and_hang_up(wire: Wire) -> None:
+            wire.writer.write(begun)
+            wire.writer.close()
+
+        first.manner = in_turn(answer(body=b"one"), begin_and_hang_up, answer(body=b"two"))
+        call = post(provider_at(first.url))
+        await ask(pool, call)
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await ask(pool, call)
+        assert len(first.seen) == 2
+
     async def test_a_used_one_that_is_cut_late_is_not_tried_again(
         self, first: FakeProvider, pool: Pool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -108,6 +127,24 @@ class TestReuse:
 
 
 class TestTheRequest:
+    async def test_is_said_to_go_out_when_there_is_a_connection(
+        self, first: FakeProvider, pool: Pool
+    ) -> None:
+        said: list[int] = []
+        connection, _, payload = await pool.exchange(
+            post(provider_at(first.url)), lambda: said.append(first.connections)
+        )
+        await payload.read()
+        connection.release()
+        assert len(said) == 1
+
+    async def test_is_not_said_to_go_out_where_nobody_listens(self, first: FakeProvider, pool: Pool) -> None:
+        await first.stop()
+        said: list[None] = []
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await pool.exchange(post(provider_at(first.url)), lambda: said.append(None))
+        assert said == []
+
     async def test_goes_out_whole(self, first: FakeProvider, pool: Pool) -> None:
         provider = provider_at(first.url)
         await ask(

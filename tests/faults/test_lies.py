@@ -21,6 +21,7 @@ def usage(prompt: int, completion: int, total: int | None = None, **more: Any) -
 
 LIES: dict[str, dict[str, Any]] = {
     "zero": usage(0, 0),
+    "less than nothing": usage(-5, -3),
     "more than was said": usage(5, 1_000_000),
     "more cached than read": usage(5, 3, prompt_tokens_details={"cached_tokens": 500}),
 }
@@ -48,22 +49,7 @@ async def test_f32_usage_that_cannot_be_is_disputed(new_rig: NewRig, lie: str, i
     assert told.success, told
     assert told.text == "".join(WORDS)
     assert entry.get("usage_disputed"), entry
-    assert min(entry.get("input_tokens", 0), entry.get("output_tokens", 0), entry.get("cost_nanos", 0)) >= 0
-
-
-@pytest.mark.parametrize("is_stream", [True, False], ids=["stream", "whole"])
-async def test_f32_negative_counts_are_none_and_an_estimate_stands_for_them(
-    new_rig: NewRig, is_stream: bool
-) -> None:
-    nonsense = usage(-5, -3)
-    async with new_rig(count=1, provider=PRICED) as rig:
-        rig.one.manner = streamed(nonsense) if is_stream else whole(nonsense)
-        told = await rig.ask(rig.single, stream=is_stream)
-        entry = await rig.daemon.logged("exchange")
-    assert told.success, told
-    assert entry["input_tokens"] > 0
-    assert entry["output_tokens"] > 0
-    assert entry["cost_nanos"] > 0
+    assert min(entry["input_tokens"], entry["output_tokens"], entry["cost_nanos"]) > 0
 
 
 async def test_f32_honest_usage_in_an_odd_place_is_believed(new_rig: NewRig) -> None:

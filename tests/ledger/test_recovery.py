@@ -169,7 +169,7 @@ def test_damage_that_shows_while_running_loses_nothing_the_journal_has(tmp_path:
 def test_after_an_unclean_stop_the_whole_file_is_checked_beside_the_work(tmp_path: Path) -> None:
     filled(tmp_path, 500)
     spoil_one_page(tmp_path)
-    ledger = Ledger.open(tmp_path, wall=wall, retry_s=0.005)
+    ledger = Ledger.open(tmp_path, wall=wall, retry_s=0.005, check_after_s=0.0)
     writer = ledger._writer
     assert writer is not None
     assert writer._checker is not None
@@ -179,6 +179,21 @@ def test_after_an_unclean_stop_the_whole_file_is_checked_beside_the_work(tmp_pat
     ledger.stop()
     assert entries(tmp_path) == [("req_1.1", "ok", 1_500_000)]
     assert len(aside(tmp_path)) == 1
+
+
+def test_the_check_waits_until_the_start_is_long_over_and_holds_up_no_stop(tmp_path: Path) -> None:
+    filled(tmp_path, 500)
+    spoil_one_page(tmp_path)
+    ledger = Ledger.open(tmp_path, wall=wall, check_after_s=600.0)
+    writer = ledger._writer
+    assert writer is not None
+    assert writer._checker is not None
+    assert ledger.flush()
+    assert writer._checker.is_alive()
+    assert ledger.stop()
+    writer._checker.join(20)
+    assert not writer._checker.is_alive()
+    assert aside(tmp_path) == []
 
 
 def test_after_a_clean_stop_nothing_is_checked(tmp_path: Path) -> None:

@@ -44,6 +44,12 @@ class Row(NamedTuple):
     hedge: int
 
     @property
+    def unsent(self) -> bool:
+        """Given up before a byte of it went out: whatever was given up later has at least its prompt."""
+        by_us = self.outcome in LEFT or (self.outcome, self.failure) == ("failed", "timeout")
+        return by_us and not (self.input or self.output or self.cost_nanos)
+
+    @property
     def priced_nanos(self) -> int:
         """What its tokens come to by the price list."""
         fresh = self.input - self.cached
@@ -91,12 +97,13 @@ def _open(state_dir: Path) -> sqlite3.Connection:
 def paired(rows: Iterable[Row], bills: Iterable[Bill]) -> tuple[list[Pair], list[Row], list[Bill]]:
     """(attempts in both books, entries nobody has a bill for, bills without an entry). Kept answers are no attempts.
 
-    Several attempts of one request at one provider go by their order.
+    Several attempts of one request at one provider go by their order. What was not sent can have no bill.
     """
-    booked = _grouped(((row.task, row.provider), row) for row in rows if row.outcome != "cached")
+    rows = [row for row in rows if row.outcome != "cached"]
+    booked = _grouped(((row.task, row.provider), row) for row in rows if not row.unsent)
     billed = _grouped(((bill.task, bill.provider), bill) for bill in bills)
     pairs: list[Pair] = []
-    unbilled: list[Row] = []
+    unbilled = [row for row in rows if row.unsent]
     unbooked: list[Bill] = []
     for key in booked.keys() | billed.keys():
         ours = sorted(booked[key], key=lambda row: row.at_s)

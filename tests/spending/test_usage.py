@@ -104,8 +104,9 @@ async def test_usage_in_the_ledger_is_what_was_served(new_rig: NewRig, form: For
 
 
 def given_up(row: Row) -> bool:
-    """Cancelled so early that its provider never read it: at most the prompt is counted."""
-    return row.outcome in LEFT and bool(row.estimated) and not row.output
+    """So early that it was not sent, or that its provider never read it: at most the prompt is counted."""
+    by_us = row.outcome in LEFT or row.failure == "timeout"
+    return row.unsent or (by_us and bool(row.estimated) and not row.output)
 
 
 def judge_sums(rig: Rig, pairs: list[Pair], figures: Figures) -> None:
