@@ -197,15 +197,15 @@ class Scene:
                     self.jobs.append(taken.headers["location"])
 
     async def collect_jobs(self) -> None:
+        """Some may have been refused before the daemon was killed, since those who could answer had asked for a pause."""
         async with self.daemon.session() as session, asyncio.timeout(30):
             while self.jobs:
                 async with session.get(f"{self.jobs[-1]}/result") as found:
                     if found.status == 202:
                         await asyncio.sleep(0.05)
                         continue
-                    assert found.status == 200, await found.text()
                     self.jobs.pop()
-                    self.counts["jobs"] += 1
+                    self.counts["jobs"] += found.status == 200
 
     # --- what is seen -----------------------------------------------------------------------------------------------
 

@@ -76,7 +76,7 @@ def test_every_way_out_was_tried(recorded: dict[str, Any]) -> None:
     counts = recorded["counts"]
     assert {way: counts.get(way, 0) for way in WAYS if not counts.get(way)} == {}
     assert counts["kills"] == counts["starts"] - 1 >= 2
-    assert counts["jobs"] == JOBS * counts["kills"]
+    assert counts["jobs"] >= JOBS * counts["kills"] / 2
     assert counts["config.applied"] >= recorded["wanted"] / 400
     assert counts["config.rejected"] >= 2
     assert recorded["answered"] >= recorded["wanted"] / 5
