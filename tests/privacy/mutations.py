@@ -239,7 +239,7 @@ MUTATIONS = (
         "names are looked up ahead, also of those who were dropped", "look-up", "exchange/run.py",
         "        self._means.retries.request(self._clock())\n",
         "        for each in self._plan.dropped:\n"
-        '            name = each.deployment.provider.base_url.split("/")[2]\n'
+        '            name = each.deployment.provider.base_url.split("/")[2].partition(":")[0]\n'
         "            await asyncio.get_running_loop().getaddrinfo(name, 443)\n"
         "        self._means.retries.request(self._clock())\n",
         ("privacy/test_one_gate.py",),

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import shutil
-import subprocess
-import sys
 from collections import Counter
-from collections.abc import Collection
 from pathlib import Path
 
 import pytest
 
-from tests.privacy.mutations import MUTATIONS, WAYS, Mutation
+from tests.privacy.mutations import MUTATIONS, WAYS
+from tests.privacy.planting import ROOT, Copy
 
-ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("llmproxyd", "tests", "schemas", "pyproject.toml", "providers.yaml", "routing.yaml")
 AT_ONCE = 2
-RUN_S = 110
 
 
 def test_every_fault_can_still_be_planted() -> None:
@@ -36,59 +30,6 @@ def test_every_way_out_has_two_at_least() -> None:
     ways = Counter(mutation.way for mutation in MUTATIONS)
     assert set(ways) == set(WAYS)
     assert min(ways.values()) >= 2
-
-
-class Copy:
-    """A copy of the source, in which one fault at a time is planted."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        root.mkdir(exist_ok=True)
-        for part in PARTS:
-            if (ROOT / part).is_dir():
-                leave_out = shutil.ignore_patterns("__pycache__")
-                shutil.copytree(ROOT / part, root / part, ignore=leave_out)
-            else:
-                shutil.copy(ROOT / part, root / part)
-
-    async def notices(self, mutation: Mutation) -> str:
-        """What found the fault; empty if nothing did."""
-        path = self.root / "llmproxyd" / mutation.path
-        source = path.read_text()
-        path.write_text(source.replace(mutation.text, mutation.instead))
-        try:
-            return await self.complaint(mutation.noticed_by)
-        finally:
-            path.write_text(source)
-
-    async def complaint(self, files: Collection[str]) -> str:
-        """What fails: a check of the shipped files, where the fence is proved, or one of these tests."""
-        if await self._run("-m", "llmproxyd", "check", "--config-dir", "."):
-            return "llmproxyd check"
-        named = [f"tests/{path}" for path in files]
-        return await self._run("-m", "pytest", "-x", "-q", "--tb=no", "-p", "no:cacheprovider", *named)
-
-    async def _run(self, *arguments: str) -> str:
-        """The last line of a run that failed."""
-        environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(self.root), "PYTHONDONTWRITEBYTECODE": "1"}
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *arguments,
-            cwd=self.root,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            async with asyncio.timeout(RUN_S):
-                told, _ = await process.communicate()
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-            return f"no end within {RUN_S} s"
-        lines = told.decode().splitlines()
-        failed = [line for line in lines if line.startswith(("FAILED", "ERROR"))] or lines[-1:] or ["?"]
-        return failed[0] if process.returncode else ""
 
 
 async def test_a_planted_fault_is_noticed_and_the_source_as_it_is_is_not_to_blame(tmp_path: Path) -> None:

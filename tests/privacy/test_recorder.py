@@ -7,6 +7,7 @@ that is not from loopback to loopback; see ``recorder``.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,12 +15,14 @@ from typing import Any
 
 import pytest
 
+from tests.privacy.mutations import MUTATIONS
+from tests.privacy.planting import ROOT, Copy
 from tests.privacy.recorder import CONTROLS, JOBS
 from tests.programs import program, skip
 
-ROOT = Path(__file__).resolve().parents[2]
 # All processes in it end with the first one, whatever becomes of it.
 UNSHARE = ("-rnmpf", "--kill-child", "--mount-proc")
+LOOKED_UP_AHEAD = "names are looked up ahead, also of those who were dropped"
 HOW_TO = (
     "this machine lets nobody make a network namespace: run as root, or `sysctl -w kernel.unprivileged_userns_clone=1` "
     "(Debian), `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0` (Ubuntu); a container needs CAP_SYS_ADMIN"
@@ -36,14 +39,25 @@ WAYS = ("retried", "fell_back", "hedged", "continued", "panicked", "refused", "s
 )
 def recorded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What was seen of so many requests; ``wanted`` is how many."""
-    unshare = namespaces()
-    directory = tmp_path_factory.mktemp("recorder")
-    command = (unshare, *UNSHARE, sys.executable, "-m", "tests.privacy.recorder", request.param, directory)
-    done = subprocess.run(tuple(map(str, command)), cwd=ROOT, capture_output=True, text=True, timeout=2900)
+    return {**record(ROOT, tmp_path_factory.mktemp("recorder"), request.param), "wanted": request.param}
+
+
+def record(source: Path, directory: Path, requests: int) -> dict[str, Any]:
+    """What ``recorder`` tells of the package in ``source``."""
+    command = (namespaces(), *UNSHARE, sys.executable, "-m", "tests.privacy.recorder")
+    environment = {**os.environ, "PYTHONPATH": str(source)}
+    done = subprocess.run(
+        (*command, str(requests), str(directory)),
+        cwd=source,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=2900,
+    )
     assert done.returncode == 0, done.stderr
-    seen: dict[str, Any] = json.loads(done.stdout)
     print(done.stdout)
-    return {**seen, "wanted": request.param}
+    seen: dict[str, Any] = json.loads(done.stdout)
+    return seen
 
 
 def namespaces() -> str:
@@ -89,3 +103,24 @@ def test_the_recorder_sees_what_may_go_outside(recorded: dict[str, Any]) -> None
     for allowed in (controls["allowed"], controls["widened"]):
         assert allowed["requests"] == allowed["answered"] == CONTROLS
         assert allowed["packets"] >= 4 * CONTROLS
+
+
+@pytest.mark.proof
+def test_the_recorder_sees_what_a_fault_behind_the_decision_lets_out(tmp_path: Path) -> None:
+    """Nothing before the daemon's start can find these: who was dropped is asked last, or only looked up."""
+    copy = Copy(tmp_path / "copy")
+    (tmp_path / "asked").mkdir()
+    (tmp_path / "named").mkdir()
+    extend = "more = self._asker.further(self._plan, failure)"
+    with (
+        copy.planted("exchange/upstream.py", "        require(clearance, deployment)\n", ""),
+        copy.planted("exchange/run.py", extend, f"{extend} or self._plan.dropped"),
+    ):
+        leaked = record(copy.root, tmp_path / "asked", 600)["leaked"]
+    assert leaked["requests"]
+    assert leaked["packets"] >= 4 * leaked["requests"]
+
+    ahead = next(m for m in MUTATIONS if m.name == LOOKED_UP_AHEAD)
+    with copy.planted(ahead.path, ahead.text, ahead.instead):
+        leaked = record(copy.root, tmp_path / "named", 600)["leaked"]
+    assert leaked["look_ups"] > leaked["packets"] == 0
