@@ -1,7 +1,7 @@
 # make run    install what is needed and serve the shipped providers.yaml and routing.yaml
 # make test   install what is needed and run every test
 # make bench-privacy  what the detectors of personal and secret data find, miss, mistake and cost
-# make proof  the long forms of the fault table and the simulation, alone and one after the other
+# make proof  the long forms of the fault table, the simulation and the fence, alone and one after the other
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
