@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import shutil
 import socket
 import struct
 import subprocess
@@ -39,14 +38,12 @@ def furnish(directory: Path) -> None:
 
     Whatever is sent anywhere goes over ``lo``, where it is counted.
     """
-    ip = shutil.which("ip", path="/usr/sbin:/usr/bin:/sbin:/bin")
-    assert ip is not None, "ip is missing: install it with `apt-get install iproute2`"
     for command in (
         ("link", "set", "lo", "up"),
         ("addr", "add", f"{EXTERNAL}/32", "dev", "lo"),
         ("route", "add", "default", "dev", "lo"),
     ):
-        subprocess.run((ip, *command), check=True, timeout=10)
+        subprocess.run(("ip", *command), check=True, timeout=10)
     resolver = directory / "resolv.conf"
     resolver.write_text(f"nameserver {NAME_SERVER}\noptions timeout:1 attempts:2\n")
     subprocess.run(("mount", "--bind", str(resolver), "/etc/resolv.conf"), check=True, timeout=10)

@@ -105,7 +105,8 @@ def weather() -> Iterator[tuple[Manner | None, Manner | None]]:
 
 
 class Scene:
-    """``told``: all answers to requests that may not go outside; ``leaked``: what of them was seen there."""
+    """``leaked``: what was seen outside of requests that may not go there; ``counts``: what was done, and which ways were
+    taken."""
 
     def __init__(self, directory: Path) -> None:
         self.daemon = Daemon(directory)
@@ -117,7 +118,6 @@ class Scene:
         )
         self.names = NameServer()
         self.clients = Clients(0)
-        self.told: list[Told] = []
         self.leaked: Counter[str] = Counter(packets=0, look_ups=0, requests=0)
         self.counts: Counter[str] = Counter()
         self.jobs: list[str] = []
@@ -173,10 +173,13 @@ class Scene:
         async def one(number: int) -> None:
             async with places:
                 if daemon.process.returncode is None:
-                    self.told.append(await self.ask(number))
+                    told = await self.ask(number)
+                    self.counts.update(told=told.status > 0, answered=told.success)
 
         first, self._sent = self._sent, self._sent + count
         await asyncio.gather(*(one(first + number) for number in range(count)))
+        for record in (self.clients.sent, self.one.seen, self.two.seen):  # of no use any more, and large
+            record.clear()
 
     async def ask(self, number: int) -> Told:
         claims = CLAIMS[number % len(CLAIMS)]
@@ -283,7 +286,7 @@ async def play(scene: Scene, requests: int) -> None:
             await scene.load(each)
         if turn % KILLED_EVERY == KILLED_EVERY // 2:
             await be_killed(scene, turn)
-        if sum(told.status > 0 for told in scene.told) >= requests:
+        if scene.counts["told"] >= requests:
             return
 
 
@@ -334,8 +337,6 @@ async def run(requests: int, directory: Path) -> dict[str, object]:
         "outside": outside,
         "controls": controls,
         "counts": dict(scene.counts),
-        "told": sum(told.status > 0 for told in scene.told),
-        "answered": sum(told.success for told in scene.told),
         "seconds": round(time.monotonic() - began_s, 1),
     }
 

@@ -70,7 +70,7 @@ def namespaces() -> str:
 
 def test_no_packet_no_look_up_and_no_request_goes_outside(recorded: dict[str, Any]) -> None:
     assert recorded["leaked"] == {"packets": 0, "look_ups": 0, "requests": 0}
-    assert recorded["told"] >= recorded["wanted"]
+    assert recorded["counts"]["told"] >= recorded["wanted"]
 
 
 def test_when_it_starts_it_asks_outside_for_a_sign_of_life_and_for_nothing_else(
@@ -93,7 +93,7 @@ def test_every_way_out_was_tried(recorded: dict[str, Any]) -> None:
     assert counts["jobs"] >= JOBS * counts["kills"] / 2
     assert counts["config.applied"] >= recorded["wanted"] / 400
     assert counts["config.rejected"] >= 2
-    assert recorded["answered"] >= recorded["wanted"] / 10
+    assert counts["answered"] >= recorded["wanted"] / 10
 
 
 def test_the_recorder_sees_what_may_go_outside(recorded: dict[str, Any]) -> None:
