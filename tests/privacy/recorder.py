@@ -33,18 +33,26 @@ KILLED_EVERY = 16
 JOBS = 5
 CONTROLS = 20
 
-_LOCAL = """\
+LOCAL = """\
 zone: local, timeouts: {connect: 200ms, first_token: 250ms, stall: 100ms, total: 600ms},
          health: {interval: 1h, recover_after: 100ms}, models: [{id: m, price: {input: 2, output: 2}}]"""
-PROVIDERS = f"""\
+
+
+def providers_file(one: str, two: str, out: str) -> str:
+    """The addresses of two local ones and of an external one, which is cheaper and comes first."""
+    return f"""\
 version: 1
 providers:
-  one: {{{{preset: openai-compatible, endpoint: "{{one}}", {_LOCAL.replace("{", "{{").replace("}", "}}")}}}}}
-  two: {{{{preset: openai-compatible, endpoint: "{{two}}", {_LOCAL.replace("{", "{{").replace("}", "}}")}}}}}
-  out: {{{{preset: openai-compatible, endpoint: "http://{NAME}:{{port}}/v1", zone: external, priority: 1,
-         health: {{{{interval: 1h}}}}, models: [{{{{id: m, price: free}}}}, {{{{id: n, price: free}}}}]}}}}
+  one: {{preset: openai-compatible, endpoint: "{one}", {LOCAL}}}
+  two: {{preset: openai-compatible, endpoint: "{two}", {LOCAL}}}
+  out: {{preset: openai-compatible, endpoint: "{out}", zone: external, priority: 1, health: {{interval: 1h}},
+         models: [{{id: m, price: free}}, {{id: n, price: free}}]}}
 """
-ROUTING = """\
+
+
+def routing_file(turn: int, external: str) -> str:
+    """``external``: the highest label that may go outside."""
+    return f"""\
 version: 1
 models: {{auto: any, careful: [out/m, one/m, two/m], sometimes: [{{to: out/m, weight: 9}}, {{to: one/m, weight: 1}}]}}
 privacy: {{clearance: {{external: {external}}}, detect: [{{kinds: [email], label: confidential}}]}}
@@ -55,7 +63,11 @@ fallback: {{attempts: 4, deadline: 1s, retry: {{max: 1, base: 5ms, cap: 20ms}}, 
             hedge: {{after: 20ms, max_share: 50%, max_spend: 50%}}}}
 cache: {{rules: [{{name: hr, when: {{project: hr}}, ttl: 1m}}]}}
 """
-BROKEN = "version: 1\nmodels: {{auto: [nobody/m{turn}]}}\n"
+
+
+def broken_file(turn: int) -> str:
+    return f"version: 1\nmodels: {{auto: [nobody/m{turn}]}}\n"
+
 
 CLAIMS: tuple[dict[str, str], ...] = (
     {"x-llmproxyd-label": "restricted"},
@@ -126,14 +138,14 @@ class Scene:
     # --- the daemon -------------------------------------------------------------------------------------------------
 
     def write(self, turn: int, external: str = "internal") -> None:
-        providers = PROVIDERS.format(one=self.one.url, two=self.two.url, port=self.out.port)
-        self.daemon.write(providers, ROUTING.format(turn=turn, external=external))
+        providers = providers_file(self.one.url, self.two.url, f"http://{NAME}:{self.out.port}/v1")
+        self.daemon.write(providers, routing_file(turn, external))
 
     def save(self, turn: int) -> None:
         """Files that are right, or now and then are not, while requests are under way."""
         self.write(turn)
         if turn % 5 == 0:
-            (self.daemon.config_dir / "routing.yaml").write_text(BROKEN.format(turn=turn))
+            (self.daemon.config_dir / "routing.yaml").write_text(broken_file(turn))
         self.daemon.signal(signal.SIGHUP)
 
     async def reload(self) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+from collections import defaultdict
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -64,11 +66,17 @@ def importers(module: str, name: str) -> set[str]:
 
 def callers(name: str) -> set[str]:
     """Who calls a function or method of this name."""
-    return {path for path, node in nodes() if isinstance(node, ast.Call) and _called(node) == name}
+    return _calls()[name]
 
 
-def _called(node: ast.Call) -> str:
-    return node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+@cache
+def _calls() -> Mapping[str, set[str]]:
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for path, node in nodes():
+        if isinstance(node, ast.Call):
+            called = node.func
+            found[called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")].add(path)
+    return found
 
 
 @pytest.mark.parametrize("name", list(MAKERS))
