@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from collections.abc import Callable
 from random import Random
 from urllib.parse import quote
@@ -65,11 +66,9 @@ def as_bytes(number: Number, rng: Random) -> tuple[str, ...]:
 
 
 def in_address(number: Number, rng: Random) -> tuple[str, ...]:
-    text = document(number, rng)[1]
-    once = quote(text, safe="")
-    return (
-        f"https://track.test/c?u={rng.choice((once, quote(once, safe=''), once.replace('%20', '+').lower()))}#top",
-    )
+    once = quote(document(number, rng)[1], safe="")
+    as_form = re.sub("%[0-9A-F]{2}", lambda escape: escape[0].lower(), once).replace("%20", "+")
+    return (f"https://track.test/c?u={rng.choice((once, quote(once, safe=''), as_form))}#top",)
 
 
 def in_strings(number: Number, rng: Random) -> tuple[str, ...]:
