@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TypeAlias
 
-from llmproxyd.detect.context import Context, is_called_otherwise, words_of
+from llmproxyd.detect.context import Context, contexts_in, is_called_otherwise
 from llmproxyd.values.privacy import Finding
 
 Check: TypeAlias = Callable[[str], bool]
@@ -48,19 +48,16 @@ class _Node:
 
 
 class _Said:
-    """Which contexts occur in a text at all, each asked once and only if a number needs it."""
+    """Which contexts occur in a text at all, asked once and only if a number needs it."""
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._words: str | None = None
-        self._answers: dict[Context, bool] = {}
+        self._contexts: frozenset[Context] | None = None
 
     def anywhere(self, context: Context) -> bool:
-        if context not in self._answers:
-            if self._words is None:
-                self._words = words_of(self._text)
-            self._answers[context] = context.occurs_in(self._words)
-        return self._answers[context]
+        if self._contexts is None:
+            self._contexts = contexts_in(self._text)
+        return context in self._contexts
 
 
 class Numbers:

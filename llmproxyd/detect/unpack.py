@@ -71,14 +71,18 @@ def _from_hex(written: str) -> str | None:
 
 def _readable(raw: bytes) -> str | None:
     """The text that the bytes are; None if they are none. A character cut off at the end is forgiven."""
-    for dropped in range(4):
-        try:
-            text = raw[: len(raw) - dropped].decode()
-        except UnicodeDecodeError:
-            continue
-        printed = sum(sign.isprintable() or sign in "\n\r\t" for sign in text)
-        return text if len(text) >= _MIN_CHARS and printed >= _PRINTED * len(text) else None
-    return None
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError as error:
+        if error.start < len(raw) - 3:
+            return None
+        text = raw[: error.start].decode()
+    if len(text) < _MIN_CHARS:
+        return None
+    printed = (
+        len(text) if text.isprintable() else sum(sign.isprintable() or sign in "\n\r\t" for sign in text)
+    )
+    return text if printed >= _PRINTED * len(text) else None
 
 
 _PATTERNS = (_BASE64_ASCII, _BASE64_LONG, *_HEX)
