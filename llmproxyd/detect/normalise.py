@@ -131,13 +131,13 @@ def fold_characters(view: View) -> View:
     text = view.text
     if text.isascii():
         return view
-    folds = {sign: _FOLDS[sign] for sign in set(text) if sign > "\x7f"}
+    folds = {sign: _FOLDS[sign] for sign in set(_FOREIGN.findall(text))}
     changed = {sign: plain for sign, plain in folds.items() if sign != plain}
     if changed and all(len(plain) == 1 for plain in changed.values()):
         view = view.translated(text.translate({ord(sign): plain for sign, plain in changed.items()}))
     elif changed:
         view = view.replaced(_cuts(text, _FOREIGN, lambda match: changed.get(match[0])))
-    if _ALIKE.isdisjoint(view.text):
+    if all(map(_ALIKE.isdisjoint, folds.values())):
         return view
     return view.translated("".join(_fold_words(view.text)))
 

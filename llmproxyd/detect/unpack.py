@@ -26,6 +26,7 @@ _HEX = (
     r"\b(0x[0-9A-Fa-f]{2}(?:,? 0x[0-9A-Fa-f]{2}){8,})",
 )
 _NO_HEX = re.compile(r"0x|[ :,]")
+_HEX_DIGITS = re.compile(r"[0-9a-f-]+|[0-9A-F-]+")
 _URL_SAFE = str.maketrans("-_", "+/")
 _MIN_CHARS = 8
 _PRINTED = 0.9
@@ -56,6 +57,8 @@ def unpack(view: View) -> Iterator[View]:
 
 
 def _from_base64(written: str) -> str | None:
+    if _HEX_DIGITS.fullmatch(written):
+        return None  # a digest or a number; what is meant as base 64 has other letters as well
     signs = written.replace("\n", "").rstrip("=").translate(_URL_SAFE)
     if len(signs) % 4 == 1:
         signs = signs[:-1]
