@@ -10,22 +10,26 @@ from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llmproxyd import jsontext
 from llmproxyd.commands.console import CannotGoOn, Command, Console, read_request_bytes
 from llmproxyd.commands.explain_text import format_explanation
 from llmproxyd.exits import Exit
 from llmproxyd.values.contracts import BadRequest, Surface
+from llmproxyd.values.failure import ExchangeFailed
 from llmproxyd.values.plan import KnownPrompt, Plan, Question, Readings
 from llmproxyd.values.privacy import NOTHING_FOUND, Scan, Unread
 from llmproxyd.values.request import Capability, Operation, Priority, Request
 from llmproxyd.values.snapshot import Snapshot
 
+if TYPE_CHECKING:
+    from llmproxyd.server.auth import Caller
+
 BYTES_PER_TOKEN = 4
 BUDGET_S = 30.0
 _CODE = re.compile(r"LP\d+", re.IGNORECASE)
-_CLAIMS = ("project", "user", "task", "label", "priority", "max-cost")
+_CLAIMS = ("project", "user", "task", "label", "lower-label", "priority", "max-cost")
 _NEEDS = {
     "tools": Capability.TOOLS,
     "images": Capability.VISION,
@@ -86,6 +90,8 @@ def _add_arguments(parser: Any) -> None:
     add("--prompt", metavar="TEXT", help="what the caller writes")
     for claim in ("project", "user", "task", "label"):
         add(f"--{claim}", metavar="NAME", help=f"the {claim} it claims")
+    add("--key", metavar="KEY", help="whose request it is: a key's id or name, as `keys list` shows it")
+    add("--lower-label", metavar="LABEL", help="the label that the key's owner holds to be right")
     add("--priority", choices=[str(priority) for priority in Priority], help="how urgent it is")
     add("--max-cost", metavar="USD", help="the most that the caller lets a call cost")
     add("--has", type=_parts, metavar="LIST", help=", ".join(_HAS))
@@ -166,6 +172,7 @@ def build_question(arguments: Namespace, console: Console, snapshot: Snapshot) -
     the files say has to be looked for is looked for. Raises CannotGoOn (64, or 66 for a request file that cannot be read).
     """
     from llmproxyd.routing.estimate import estimate_tokens
+    from llmproxyd.server.binding import bind
     from llmproxyd.server.question import build_question as ask_as_daemon
     from llmproxyd.surfaces.facts import RequestPrompt
 
@@ -175,11 +182,25 @@ def build_question(arguments: Namespace, console: Console, snapshot: Snapshot) -
         request = surface.parse_request(headers, _body(arguments, surface, console), path)
         prompt = RequestPrompt(request, surface, estimate_tokens)
         now_s = console.wall() if arguments.at is None else arguments.at
-        question = ask_as_daemon(request, headers, prompt, now_s=now_s, turn=0)
-    except BadRequest as bad:
+        caller = _caller(arguments.key, snapshot)
+        tenant = None if caller.tenant is None else caller.tenant.name
+        question = ask_as_daemon(request, headers, prompt, now_s=now_s, turn=0, tenant=tenant)
+        question = bind(question, caller, headers, snapshot.privacy)
+    except (BadRequest, ExchangeFailed) as bad:
         raise CannotGoOn(Exit.USAGE, f"the daemon would refuse this request: {bad.failure.message}") from None
     scan = _look(request, arguments.has or (), snapshot)
     return _with_facts(replace(question, scan=scan), arguments.has or (), arguments.tokens_in)
+
+
+def _caller(key: str | None, snapshot: Snapshot) -> Caller:
+    """Whoever has the key; nobody in particular without one."""
+    from llmproxyd.commands.key_files import find_key
+    from llmproxyd.server.auth import ANYBODY, Caller
+
+    if key is None:
+        return ANYBODY
+    found = find_key(key, None, snapshot)
+    return Caller(found.tenant, found.key)
 
 
 def _look(request: Request, has: Sequence[str], snapshot: Snapshot) -> Scan:

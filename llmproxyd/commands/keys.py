@@ -76,6 +76,15 @@ def _add_arguments(parser: Any) -> None:
     for limit in _LIMITS:
         words = limit.replace("_", " ")
         add(f"--{limit.replace('_', '-')}", type=_positive, metavar="N", help=f"{words} of the new key alone")
+    add("--project", metavar="NAME", help="what the new key sends belongs to this project and no other")
+    add("--user", metavar="NAME", help="what the new key sends comes from this user and no other")
+    add("--label", metavar="LABEL", help="what the new key sends is labelled so at least")
+    add(
+        "--may",
+        choices=("lower_label",),
+        metavar="lower_label",
+        help="the new key may lower a request's label",
+    )
     add(
         "--overlap",
         type=_overlap,
@@ -119,10 +128,18 @@ def _list(arguments: Namespace, console: Console) -> int:
         )
         return Exit.OK
     cells = [
-        [row["id"], row["tenant"], row["name"], row["until"] or "-", row["state"], _limits_text(row)]
+        [
+            row["id"],
+            row["tenant"],
+            row["name"],
+            row["until"] or "-",
+            row["state"],
+            _limits_text(row),
+            _bound_text(row),
+        ]
         for row in rows
     ]
-    console.say(format_table(("id", "tenant", "name", "until", "state", "limits"), cells))
+    console.say(format_table(("id", "tenant", "name", "until", "state", "limits", "bound to"), cells))
     return Exit.OK
 
 
@@ -136,11 +153,20 @@ def _document(tenant: str, key: VirtualKey, today: str) -> dict[str, Any]:
         "until": key.until,
         "state": "expired" if key.until is not None and key.until <= today else "ready",
         "limits": {name: value for name, value in limits.items() if value is not None},
+        "project": key.project,
+        "user": key.user,
+        "label": key.label,
+        "may": ["lower_label"] if key.may_lower else [],
     }
 
 
 def _limits_text(row: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in row["limits"].items()) or "-"
+
+
+def _bound_text(row: Mapping[str, Any]) -> str:
+    said = [f"{name} {row[name]}" for name in ("project", "user", "label") if row[name] is not None]
+    return ", ".join([*said, *(f"may {what}" for what in row["may"])]) or "-"
 
 
 # --- create, revoke, rotate -------------------------------------------------------------------------------------
@@ -219,7 +245,17 @@ def _make_key(arguments: Namespace, like: VirtualKey) -> tuple[str, VirtualKey]:
         _check_name("name", name, KEY_NAME)
     wanted = {name: getattr(arguments, name) for name in _LIMITS}
     limits = replace(like.limits, **{name: value for name, value in wanted.items() if value is not None})
-    return shown, VirtualKey(sha256(shown.encode()).hexdigest(), name, arguments.until or like.until, limits)
+    bound = {name: getattr(arguments, name) for name in ("project", "user", "label")}
+    made = replace(
+        like,
+        digest=sha256(shown.encode()).hexdigest(),
+        name=name,
+        until=arguments.until or like.until,
+        limits=limits,
+        may_lower=like.may_lower or arguments.may is not None,
+        **{name: value for name, value in bound.items() if value is not None},
+    )
+    return shown, made
 
 
 def _show(console: Console, edit: Edit, tenant: str) -> None:

@@ -119,6 +119,14 @@ def _data_of(key: VirtualKey) -> Any:
     if key.limits:
         limits = asdict(key.limits)
         row["limits"] = {name: value for name, value in limits.items() if value is not None}
+    if key.project is not None:
+        row["project"] = key.project
+    if key.user is not None:
+        row["user"] = key.user
+    if key.label is not None:
+        row["label"] = key.label
+    if key.may_lower:
+        row["may"] = ["lower_label"]
     return row if len(row) > 1 else row["hash"]
 
 

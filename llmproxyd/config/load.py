@@ -237,7 +237,7 @@ class _Compiler:
         reader = NameReader(Index(built.providers, built.deployments), findings, declared)
         names = build_names(document, reader, findings)
         fallback = build_fallback(document, findings)
-        tenants = build_tenants(document, findings, self.surroundings.today)
+        tenants = build_tenants(document, findings, privacy, self.surroundings.today)
         rule_reader = RuleReader(findings, reader, privacy, fallback, tenants)
         rules = build_rules(document, rule_reader)
         cache = build_cache(document, rule_reader.conditions, findings)

@@ -5,8 +5,8 @@ The document has passed its schema; what can only be seen across keys, rules and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from llmproxyd.config.budgets import parse_usd_at
@@ -29,6 +29,7 @@ from llmproxyd.values.snapshot import (
     Requirement,
     Rule,
     Stage,
+    Tenant,
     Zone,
 )
 
@@ -37,14 +38,14 @@ _NOT_ACTIONS: Final = frozenset({"name", "when"})
 
 @dataclass(frozen=True, slots=True)
 class RuleReader:
-    """What rules are read with. ``fallback``: the file's own policy, which rules inherit from. ``tenants``: the names
-    that are declared."""
+    """What rules are read with. ``fallback``: the file's own policy, which rules inherit from. ``tenants``: those that
+    are declared, by name."""
 
     findings: Findings
     names: NameReader
     privacy: Privacy
     fallback: FallbackPolicy
-    tenants: Collection[str] = ()
+    tenants: Mapping[str, Tenant] = field(default_factory=dict)
 
     @property
     def conditions(self) -> ConditionReader:
@@ -68,7 +69,7 @@ def _rule(row: Mapping[str, Any], stage: Stage, path: Path, reader: RuleReader) 
     where = f"rule `{row['name']}`"
     when = row.get("when")
     if stage is Stage.PRIVACY:
-        _warn_of_claims(when, (*path, "when"), where, reader.findings)
+        _warn_of_claims(when, (*path, "when"), where, reader)
     fallback, hedge = row.get("fallback"), row.get("hedge")
     return Rule(
         name=row["name"],
@@ -140,14 +141,23 @@ _COMPANY: Final[Sequence[tuple[str, Callable[[Mapping[str, Any], Stage], bool], 
 )
 
 
-def _warn_of_claims(when: Mapping[str, Any] | None, path: Path, where: str, findings: Findings) -> None:
+def _warn_of_claims(when: Mapping[str, Any] | None, path: Path, where: str, reader: RuleReader) -> None:
+    """LP402, unless every key there is says the same of its owner, so that no client can say another."""
+    keys = [key for tenant in reader.tenants.values() for key in tenant.keys]
     for at in claims_in(when, path):
-        findings.warning(
+        claim = at[-1]
+        if keys and claim in _BOUND_BY_KEYS and all(getattr(key, str(claim)) is not None for key in keys):
+            continue
+        reader.findings.warning(
             "LP402",
-            findings.key(at, "clients say this of themselves"),
-            f"privacy {where} rests on `{at[-1]}`, which any client can set or leave out",
-            "make the strict way the default, and let the claim only loosen what is harmless",
+            reader.findings.key(at, "clients say this of themselves"),
+            f"privacy {where} rests on `{claim}`, which any client can set or leave out",
+            "make the strict way the default, and let the claim only loosen what is harmless; or bind every key to its "
+            "project and user",
         )
+
+
+_BOUND_BY_KEYS = ("project", "user")
 
 
 # --- actions ----------------------------------------------------------------------------------------------------

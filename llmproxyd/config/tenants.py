@@ -15,22 +15,26 @@ from llmproxyd.config.budgets import build_tenant_budget
 from llmproxyd.config.findings import Findings
 from llmproxyd.config.limits import build_limits
 from llmproxyd.config.places import Path
-from llmproxyd.values.snapshot import Tenant, VirtualKey
+from llmproxyd.config.privacy import tell_unknown_label
+from llmproxyd.values.snapshot import Privacy, Tenant, VirtualKey
 
 _HASH: Final = re.compile(r"sha256:([0-9a-f]{64})", re.IGNORECASE)
 _DIGITS: Final = re.compile(r"[0-9a-f]{64}", re.IGNORECASE)
 _ALMOST: Final = re.compile(r"sha-?256[:=\s]", re.IGNORECASE)
 _OF_NOTHING: Final = sha256(b"").hexdigest()
+_LOWER: Final = "lower_label"
 _HOW: Final = "`printf %s KEY | sha256sum` gives the 64 digits; write `sha256:` before them"
 
 
-def build_tenants(document: Mapping[str, Any], findings: Findings, today: date) -> dict[str, Tenant]:
+def build_tenants(
+    document: Mapping[str, Any], findings: Findings, privacy: Privacy, today: date
+) -> dict[str, Tenant]:
     """Every tenant by name. ``today`` (UTC): the day on which keys may have expired.
 
     A key that cannot be read is told (LP606) and left out, one of two tenants is told (LP607). One whose last day is over
     is told (LP605) and kept: whoever shows it learns why it opens nothing.
     """
-    reader = _KeyReader(findings, today)
+    reader = _KeyReader(findings, privacy, today)
     return {
         name: Tenant(
             name=name,
@@ -38,6 +42,7 @@ def build_tenants(document: Mapping[str, Any], findings: Findings, today: date) 
             limits=build_limits(row.get("limits", {}), ("tenants", name, "limits"), findings),
             weight=float(row.get("weight", 1.0)),
             budget=build_tenant_budget(name, row, findings),
+            label=_read_label(row, ("tenants", name), privacy, findings),
             place=findings.place(("tenants", name)),
         )
         for name, row in (document.get("tenants") or {}).items()
@@ -47,8 +52,9 @@ def build_tenants(document: Mapping[str, Any], findings: Findings, today: date) 
 class _KeyReader:
     """Reads the keys of one tenant after the other, and knows whose a key already is."""
 
-    def __init__(self, findings: Findings, today: date) -> None:
+    def __init__(self, findings: Findings, privacy: Privacy, today: date) -> None:
         self._findings = findings
+        self._privacy = privacy
         self._today = today
         self._owners: dict[str, Path] = {}
 
@@ -61,14 +67,23 @@ class _KeyReader:
         at_hash = at if isinstance(written, str) else (*at, "hash")
         digest = _read_hash(row["hash"].strip(), at_hash, self._findings)
         limits = build_limits(row.get("limits", {}), (*at, "limits"), self._findings)
-        until = self._last_day(row, at)
+        until, label = self._last_day(row, at), _read_label(row, at, self._privacy, self._findings)
         if digest is None:
             return None
         if digest in self._owners:
             _tell_shared(at_hash, self._owners[digest], self._findings)
             return None
         self._owners[digest] = at_hash
-        return VirtualKey(digest, row.get("name", ""), until, limits)
+        return VirtualKey(
+            digest,
+            row.get("name", ""),
+            until,
+            limits,
+            project=row.get("project"),
+            user=row.get("user"),
+            label=label,
+            may_lower=_LOWER in row.get("may", ()),
+        )
 
     def _last_day(self, row: Mapping[str, Any], at: Path) -> str | None:
         written = row.get("until")
@@ -89,6 +104,14 @@ class _KeyReader:
                 label=f"today is {self._today.isoformat()} (UTC)",
             )
         return until.isoformat()
+
+
+def _read_label(row: Mapping[str, Any], at: Path, privacy: Privacy, findings: Findings) -> str | None:
+    """The entry's label, told (LP203) if there is no such one."""
+    label: str | None = row.get("label")
+    if label is not None and privacy.rank(label) is None:
+        tell_unknown_label(findings, (*at, "label"), label, privacy)
+    return label
 
 
 def _read_hash(text: str, at: Path, findings: Findings) -> str | None:

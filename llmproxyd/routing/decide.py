@@ -17,6 +17,7 @@ from llmproxyd.routing.match import Facts
 from llmproxyd.routing.privacy import (
     DEFAULT_SOURCES,
     Mask,
+    apply_bound,
     apply_findings,
     apply_label_rules,
     build_mask,
@@ -24,6 +25,7 @@ from llmproxyd.routing.privacy import (
     default_facts,
     drop_uncleared,
     fenced_off,
+    lower,
     mark_masked,
     no_route,
 )
@@ -102,6 +104,7 @@ def decide_among(shortlist: Shortlist, question: Question, routes: Routes, readi
         rules=tuple([rule.name for rule in matched]),
         seed=question.seed,
         continues=continues,
+        lowered_from=facts.lowered_from,
     )
 
 
@@ -151,13 +154,17 @@ def _unable(option: Option, question: Question, *, mock: bool) -> Verdict | None
 
 
 def _match_rules(facts: Facts, routes: Routes) -> tuple[list[CompiledRule], tuple[str, ...]]:
-    """The rules that apply, in order, and who raised the label. Rules that raise it come first; all others are judged
-    by the label they leave behind."""
+    """The rules that apply, in order, and who raised the label. Rules that raise it come first, then whoever lowers it; all
+    others are judged by the label they leave behind."""
     found = apply_findings(facts, routes)
+    if facts.question.bound:
+        found = (*apply_bound(facts, routes), *found)
     if not routes.label_rules and facts.question.label is None:
+        found = (*found, *lower(facts, routes))
         matched = [r for r in routes.rules if r.applies is None or r.applies(facts)]
         return matched, (*DEFAULT_SOURCES, *found)
     raising, sources = apply_label_rules(facts, routes, found)
+    sources = (*sources, *lower(facts, routes))
     matched = [
         r
         for r in routes.rules
@@ -342,6 +349,7 @@ def _refused(
         rules=tuple([rule.name for rule in matched]),
         failure=failure,
         seed=facts.question.seed,
+        lowered_from=facts.lowered_from,
     )
 
 

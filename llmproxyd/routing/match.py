@@ -33,12 +33,13 @@ from llmproxyd.values.snapshot import (
 class Facts:
     """What conditions look at: the question, and the effective label as far as it is known.
 
-    Mutable because a rule may raise the label that the rules below it see.
+    Mutable because a rule may raise the label that the rules below it see. ``lowered_from``: the label before it was lowered.
     """
 
     question: Question
     label_rank: int
     label: str
+    lowered_from: str | None = None
 
 
 Test: TypeAlias = Callable[[Facts], bool]

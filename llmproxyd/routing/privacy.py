@@ -1,7 +1,8 @@
 """Stage 1: where may this request go. The label, who may see it, and what to say when nobody may.
 
-No rule of a later stage can weaken what is decided here. A label only rises: the default is the floor, a caller's
-claim, what was found in the request and the rules raise it.
+No rule of a later stage can weaken what is decided here. A label only rises: the default is the floor; a caller's claim,
+what its tenant and key are bound to, what was found in the request and the rules raise it. Only a caller who may do so can
+have it lowered after all that, and never below what tenant and key are bound to.
 
 Who may not see the request for what was found in it may still see a copy without that, where rules say so. The copy has a
 label of its own: the highest of all that masking does not take away.
@@ -21,9 +22,13 @@ from llmproxyd.values.request import Operation
 from llmproxyd.values.snapshot import Privacy, Stage
 
 LABEL_HEADER = "x-llmproxyd-label"
+LOWER_HEADER = "x-llmproxyd-lower-label"
 DEFAULT_SOURCES = ("default",)
 FOUND = " found"
 """How the source of a label ends that was found in the request itself."""
+
+LOWERED = "lowered by the caller"
+"""The last source of a label that was lowered."""
 
 _REASONS_SHOWN = 3
 
@@ -36,16 +41,45 @@ def default_facts(question: Question, routes: Routes) -> Facts:
 
 def claim_label(facts: Facts, routes: Routes) -> Failure | None:
     """Let the caller's own label raise the default. A label nobody knows is refused: it may mean `do not send this`."""
-    claim = facts.question.label
+    claim, lowered = facts.question.label, facts.question.lowered
+    if lowered is not None and lowered not in routes.label_ranks:
+        return _unknown_label(LOWER_HEADER, routes)
     if claim is None:
         return None
     rank = routes.label_ranks.get(claim)
     if rank is None:
-        known = ", ".join(routes.snapshot.privacy.labels)
-        message = f"The header {LABEL_HEADER} names no known label. Known labels, low to high: {known}."
-        return Failure(FailureKind.BAD_REQUEST, message, code="unknown_label", param=LABEL_HEADER)
+        return _unknown_label(LABEL_HEADER, routes)
     _raise(facts, rank, routes)
     return None
+
+
+def _unknown_label(header: str, routes: Routes) -> Failure:
+    known = ", ".join(routes.snapshot.privacy.labels)
+    message = f"The header {header} names no known label. Known labels, low to high: {known}."
+    return Failure(FailureKind.BAD_REQUEST, message, code="unknown_label", param=header)
+
+
+def apply_bound(facts: Facts, routes: Routes) -> tuple[str, ...]:
+    """Let what the caller's tenant and key are bound to raise the label. -> who raised it."""
+    sources = []
+    for rank, source in facts.question.bound:
+        if rank > facts.label_rank:
+            sources.append(source)
+            _raise(facts, rank, routes)
+    return tuple(sources)
+
+
+def lower(facts: Facts, routes: Routes) -> tuple[str, ...]:
+    """Let a caller who may do so have the last word on the label. -> who lowered it; nobody where it is that low anyway."""
+    lowered = facts.question.lowered
+    if lowered is None:
+        return ()
+    rank = max(routes.label_ranks[lowered], _bound_rank(facts.question))
+    if rank >= facts.label_rank:
+        return ()
+    facts.lowered_from = facts.label
+    facts.label_rank, facts.label = rank, routes.snapshot.privacy.labels[rank]
+    return (LOWERED,)
 
 
 def apply_findings(facts: Facts, routes: Routes) -> tuple[str, ...]:
@@ -115,6 +149,11 @@ def _claimed_rank(question: Question, routes: Routes) -> int:
     return -1 if question.label is None else routes.label_ranks[question.label]
 
 
+def _bound_rank(question: Question) -> int:
+    """The highest rank that the caller's tenant and key are bound to; -1 without one."""
+    return max((rank for rank, _ in question.bound), default=-1)
+
+
 # --- the masked copy --------------------------------------------------------------------------------------------
 
 
@@ -141,6 +180,7 @@ def build_mask(facts: Facts, matched: Sequence[CompiledRule], routes: Routes) ->
     rank = max(
         privacy.default_label,
         _claimed_rank(question, routes),
+        _bound_rank(question),
         *(rule.label for rule in matched if rule.label is not None),
         *(rank for rank, _ in _ranks_found(question.scan, privacy, kinds)),
     )

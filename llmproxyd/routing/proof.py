@@ -52,6 +52,7 @@ MOST_WORLDS = 1 << 18
 _ALL_UP = Readings()
 _NAMES_TRIED = 8
 _LABEL: Fact = ("label", "")
+_LOWERED: Fact = ("lowered", "")
 _MODEL: Fact = ("model", "")
 
 
@@ -326,6 +327,8 @@ def _all_axes(when: Condition, routes: Routes) -> Iterator[Axis]:
             yield axis
     if by_label:
         yield Axis(_LABEL, (None, *routes.snapshot.privacy.labels))
+    if any(key.may_lower for tenant in routes.snapshot.tenants.values() for key in tenant.keys):
+        yield Axis(_LOWERED, (None, *routes.snapshot.privacy.labels))
 
 
 def _only_narrows(axis: Axis, rule: Rule, *, by_label: bool) -> bool:

@@ -293,7 +293,19 @@ def question_of(world: World, model: str = "", operation: Operation = Operation.
 
 
 _PLAIN = frozenset(
-    {"surface", "tenant", "project", "user", "task", "label", "stream", "priority", "temperature", "n"}
+    {
+        "surface",
+        "tenant",
+        "project",
+        "user",
+        "task",
+        "label",
+        "lowered",
+        "stream",
+        "priority",
+        "temperature",
+        "n",
+    }
 )
 
 

@@ -15,6 +15,7 @@ from llmproxyd.exchange.attempt import RunningAttempt
 from llmproxyd.exchange.run import Exchange
 from llmproxyd.logs import get_logger
 from llmproxyd.server.answer import add_cost, commit_headers
+from llmproxyd.server.auth import Caller
 from llmproxyd.server.intake import Intake, Visit
 from llmproxyd.server.reply import JSON_TYPE
 from llmproxyd.server.responses import LOCAL_OWNER
@@ -24,6 +25,7 @@ from llmproxyd.values.contracts import Surface
 from llmproxyd.values.failure import ExchangeFailed, Failure, FailureKind
 from llmproxyd.values.job import JobKind, JobResult, JobState, Task
 from llmproxyd.values.request import Request
+from llmproxyd.values.snapshot import Tenant, VirtualKey
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 
@@ -48,6 +50,17 @@ def find_surface(target: str) -> Surface | None:
     if path.startswith("/v1/v1/"):
         path = path.removeprefix("/v1")
     return SURFACES.get(path) or gemini_generate.find_surface(target)
+
+
+def _find_key(tenant: Tenant | None, key_id: str) -> VirtualKey | None:
+    return next((key for key in tenant.keys if key.id == key_id), None) if tenant is not None else None
+
+
+_KEY_GONE = Failure(
+    FailureKind.UNAUTHENTICATED,
+    "The key that this was asked with has been taken back since.",
+    code="invalid_api_key",
+)
 
 
 class Detached:
@@ -87,11 +100,15 @@ class Detached:
         assert surface is not None, "only what a surface took is kept"
         visit = self._intake.admit(surface, task.headers)
         visit.owner = task.owner
-        visit.tenant = visit.generation.snapshot.tenants.get(task.owner)
-        visit.record.tenant = "" if task.owner == LOCAL_OWNER else task.owner
+        if task.owner != LOCAL_OWNER:
+            visit.tenant = visit.generation.snapshot.tenants.get(task.owner)
+            visit.caller = Caller(visit.tenant, _find_key(visit.tenant, task.key_id))
+            visit.record.tenant, visit.record.key_id = task.owner, task.key_id
         return visit
 
     async def _run(self, visit: Visit, task: Task, hear: Callable[[bytes], None]) -> Ended:
+        if task.key_id and visit.caller.key is None:
+            raise ExchangeFailed(_KEY_GONE)
         request = with_previous(self._intake.understand(visit, task.body, task.target), task.previous)
         await self._intake.look(visit, request)
         plan = self._intake.decide(visit, request, task.inherited)

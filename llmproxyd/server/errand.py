@@ -64,6 +64,7 @@ def new_task(
         inherited=inherited,
         previous=request.document.get(RESOLVED),
         key=_read_key(visit.headers),
+        key_id=visit.record.key_id,
         digest=hashlib.blake2b(target.encode() + b"\0" + body, digest_size=16).digest(),
     )
 

@@ -24,6 +24,7 @@ from llmproxyd.routing.decide import decide
 from llmproxyd.routing.privacy import DEFAULT_SOURCES, FOUND
 from llmproxyd.server.answer import failure_headers, known_headers
 from llmproxyd.server.auth import ANYBODY, Caller, Doorkeeper
+from llmproxyd.server.binding import bind, tell_lowered
 from llmproxyd.server.ids import new_request_id
 from llmproxyd.server.overload import Overload
 from llmproxyd.server.poison import Quarantine
@@ -228,6 +229,7 @@ class Intake:
                 turn=registry.next_turn(),
                 tenant=visit.tenant.name if visit.tenant else None,
             )
+            question = bind(question, visit.caller, headers, routes.snapshot.privacy)
             record.claims = claims_of(question)
             if visit.looked.scan is not NOTHING_FOUND:
                 question = replace(question, scan=visit.looked.scan)
@@ -246,6 +248,8 @@ class Intake:
         if visit.tenant is not None and visit.counted:
             self._take(visit, visit.tenant, question)
         record.label = plan.label
+        if plan.lowered_from is not None:
+            tell_lowered(record, plan)
         if deadline_s is not None and deadline_s < plan.fallback.deadline_s:
             plan = replace(plan, fallback=replace(plan.fallback, deadline_s=deadline_s))
         return plan
@@ -367,6 +371,8 @@ class _Asker:
 def _label_to_keep(plan: Plan, privacy: Privacy) -> str:
     """The label that a conversation has whatever is found in it: what goes on from it is looked into again, and a label
     that only findings raised would stand in the way of masking them."""
+    if plan.lowered_from is not None:  # one request's leave is not that of all that go on from it
+        return plan.lowered_from
     raised = [source for source in plan.label_sources if source not in DEFAULT_SOURCES]
     by_findings = raised and all(source.endswith(FOUND) for source in raised)
     return privacy.labels[privacy.default_label] if by_findings else plan.label

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from llmproxyd.logs import get_logger
 
-VERSION = 1
+VERSION = 2
 LOCK_WAIT_S = 1.0
 _PAGE_BYTES = 4096
 _WAL_KEPT_BYTES = 16 << 20
@@ -24,13 +24,15 @@ _SCHEMA = """
 CREATE TABLE jobs (
   id TEXT PRIMARY KEY, kind TEXT NOT NULL, owner TEXT NOT NULL, state TEXT NOT NULL, rank INTEGER NOT NULL,
   starts INTEGER NOT NULL DEFAULT 0, created_s REAL NOT NULL, completed_s REAL, bytes INTEGER NOT NULL,
-  stream INTEGER NOT NULL, key TEXT, digest BLOB NOT NULL, inherited TEXT, previous TEXT, status INTEGER,
-  content_type TEXT, target TEXT NOT NULL, headers TEXT NOT NULL, result_headers TEXT, body BLOB NOT NULL, result BLOB
+  stream INTEGER NOT NULL, key TEXT, digest BLOB NOT NULL, inherited TEXT, previous TEXT,
+  key_id TEXT NOT NULL DEFAULT '', status INTEGER, content_type TEXT, target TEXT NOT NULL, headers TEXT NOT NULL, result_headers TEXT, body BLOB NOT NULL, result BLOB
 ) STRICT;
 CREATE INDEX jobs_waiting ON jobs (rank, created_s, bytes) WHERE state = 'queued';
 CREATE INDEX jobs_over ON jobs (completed_s, bytes) WHERE completed_s IS NOT NULL;
 CREATE UNIQUE INDEX jobs_key ON jobs (owner, key) WHERE key IS NOT NULL;
 """
+
+_WITH_KEY_ID = "ALTER TABLE jobs ADD COLUMN key_id TEXT NOT NULL DEFAULT '';"
 
 _log = get_logger("jobs")
 
@@ -99,6 +101,8 @@ def _migrate(database: sqlite3.Connection) -> None:
         raise StoreError(f"the file was made by a newer version (form {version}, this one reads {VERSION})")
     if version == 0:
         database.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+    elif version == 1:
+        database.executescript(f"BEGIN IMMEDIATE; {_WITH_KEY_ID} PRAGMA user_version = {VERSION}; COMMIT;")
 
 
 def _move_aside(path: Path, wall_s: float, reason: str) -> None:

@@ -28,8 +28,8 @@ ENTRY_BYTES = 1024
 
 _T = TypeVar("_T")
 _BY_ID = """
-SELECT id, kind, owner, target, headers, created_s, stream, rank, inherited, previous, key, digest, state, starts,
-  completed_s, status, content_type, result_headers, iif(?, body, x''), iif(?, result, x'') FROM jobs WHERE id = ?
+SELECT id, kind, owner, target, headers, created_s, stream, rank, inherited, previous, key, digest, key_id, state,
+  starts, completed_s, status, content_type, result_headers, iif(?, body, x''), iif(?, result, x'') FROM jobs WHERE id = ?
 """
 
 
@@ -89,10 +89,11 @@ class JobStore:
             raise QueueFull
         database.execute(
             "INSERT INTO jobs (id, kind, owner, target, headers, created_s, stream, rank, inherited, previous, key,"
-            " digest, state, bytes, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?)",
+            " digest, key_id, state, bytes, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?)",
             (
                 task.id, task.kind, task.owner, task.target, json.dumps(dict(task.headers)), task.created_s,
-                task.stream, task.rank, task.inherited, task.previous, task.key, task.digest, size, task.body,
+                task.stream, task.rank, task.inherited, task.previous, task.key, task.digest, task.key_id, size,
+                task.body,
             ),
         )  # fmt: skip
         return Job(task, JobState.QUEUED), True
@@ -282,7 +283,7 @@ def _one(
 def _read(row: tuple[Any, ...]) -> Job:
     (
         job_id, kind, owner, target, headers, created_s, stream, rank, inherited, previous, key, digest,
-        state, starts, completed_s, status, content_type, result_headers, body, result,
+        key_id, state, starts, completed_s, status, content_type, result_headers, body, result,
     ) = row  # fmt: skip
     task = Task(
         id=job_id,
@@ -298,6 +299,7 @@ def _read(row: tuple[Any, ...]) -> Job:
         previous=previous,
         key=key,
         digest=digest,
+        key_id=key_id,
     )
     answered = None
     if status is not None:

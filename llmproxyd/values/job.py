@@ -31,7 +31,8 @@ class Task:
 
     ``target``: path with query. ``headers``: lower-case names, those that have a say. ``body``: as it will be parsed,
     an earlier conversation already in it; that conversation's label is ``inherited`` and its id ``previous``.
-    ``stream``: whether events are wanted. ``rank``: lower ones are begun first.
+    ``stream``: whether events are wanted. ``rank``: lower ones are begun first. ``key_id``: of the key it was asked with,
+    which has to be there still when it is begun; empty without one.
     """
 
     id: str
@@ -47,6 +48,7 @@ class Task:
     previous: str | None = None
     key: str | None = None
     digest: bytes = b""
+    key_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

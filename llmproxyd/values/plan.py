@@ -71,6 +71,8 @@ class Question:
     ``headers`` have lower-case names. ``bytes_in`` is the size of the body. ``now_s`` is wall clock, Unix seconds.
     ``scan``: what was found in it, as far as anybody looked.
     ``turn`` numbers the questions of this process; ``seed`` makes jitter repeatable. ``purse`` None: no budgets.
+    ``bound``: ranks that the label has at least by the caller's tenant and key, and who says so; ``lowered``: the label that
+    a caller who may do so holds to be right, however high the others are.
     ``max_cost_nanos``: the most that one call may come to, by the caller's own word. ``any_tier``: it asks to be served in
     a certain way; looked for only where the caller bounds the cost.
     """
@@ -100,6 +102,8 @@ class Question:
     scan: Scan = NOTHING_FOUND
     max_cost_nanos: int | None = None
     any_tier: bool = False
+    bound: tuple[tuple[int, str], ...] = ()
+    lowered: str | None = None
 
     @property
     def budget_left(self) -> float | None:
@@ -187,8 +191,9 @@ class Plan:
     """The decision. ``candidates`` in the order they will be tried; ``dropped`` with the verdict that dropped them.
 
     ``failure`` is set instead of candidates when there is none, or a rule rejected the request. ``label`` is the
-    effective label's name, ``label_sources`` who raised it (``default``, ``header``, ``rule NAME``). ``continues``: an
-    answer that breaks off in the middle is taken up by the next candidate.
+    effective label's name, ``label_sources`` who raised it (``default``, ``header``, ``rule NAME``), ``lowered_from`` what
+    it was before somebody lowered it. ``continues``: an answer that breaks off in the middle is taken up by the next
+    candidate.
     """
 
     target: Target | None
@@ -203,6 +208,7 @@ class Plan:
     failure: Failure | None = None
     seed: int = 0
     continues: bool = False
+    lowered_from: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

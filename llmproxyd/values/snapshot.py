@@ -87,12 +87,19 @@ class Credential:
 @dataclass(frozen=True, slots=True)
 class VirtualKey:
     """A key that clients show us, known by its SHA-256 alone (``digest``, 64 lower-case hexadecimal digits). ``until``: the
-    first day (ISO date, UTC) on which it is not taken any more. ``limits``: its own, within those of its tenant."""
+    first day (ISO date, UTC) on which it is not taken any more. ``limits``: its own, within those of its tenant.
+
+    ``project`` and ``user``: whoever shows it speaks for these and no others; None: may say what it likes. ``label``:
+    what all it sends is labelled at least. ``may_lower``: may say that a request deserves a lower label than it was given."""
 
     digest: str
     name: str = ""
     until: str | None = None
     limits: Limits = Limits()
+    project: str | None = None
+    user: str | None = None
+    label: str | None = None
+    may_lower: bool = False
 
     @property
     def id(self) -> str:
@@ -102,13 +109,15 @@ class VirtualKey:
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """Who asks, by virtual key. ``weight``: its part where tenants wait in line for the same provider."""
+    """Who asks, by virtual key. ``weight``: its part where tenants wait in line for the same provider. ``label``: what
+    all its requests are labelled at least."""
 
     name: str
     keys: tuple[VirtualKey, ...] = ()
     limits: Limits = Limits()
     weight: float = 1.0
     budget: Budget | None = None
+    label: str | None = None
     place: Place = NOWHERE
 
 

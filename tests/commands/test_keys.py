@@ -96,7 +96,16 @@ def test_list_tells_ids_and_never_a_key(keys: Run) -> None:
     other = json.loads(keys("create", "--tenant", "globex", as_json=True).out)
     done = keys("list")
     assert key not in done.out
-    assert done.out.splitlines()[0].split() == ["id", "tenant", "name", "until", "state", "limits"]
+    assert done.out.splitlines()[0].split() == [
+        "id",
+        "tenant",
+        "name",
+        "until",
+        "state",
+        "limits",
+        "bound",
+        "to",
+    ]
     assert done.out.splitlines()[1].split() == [
         sha256(key.encode()).hexdigest()[:8],
         "acme",
@@ -104,9 +113,31 @@ def test_list_tells_ids_and_never_a_key(keys: Run) -> None:
         "2026-11-21",
         "expired",
         "-",
+        "-",
     ]
     [row] = json.loads(keys("list", "--tenant", "globex", as_json=True).out)["keys"]
     assert (row["id"], row["state"], row["until"]) == (other["id"], "ready", None)
+
+
+def test_a_key_is_bound_as_is_said_and_stays_so_when_it_is_rotated(keys: Run, config_dir: Path) -> None:
+    said = ("--project", "web site", "--user", "jane", "--label", "confidential", "--may", "lower_label")
+    first = keys("create", "--tenant", "acme", "--name", "ci", *said)
+    assert first.status == 0, first.err
+    assert "project web site, user jane, label confidential, may lower_label" in keys("list").out
+    for made in (first.out.strip(), keys("rotate", "ci", "--user", "john").out.strip()):
+        answered = answer(config_dir, made)
+        if isinstance(answered, Caller):
+            key = answered.key
+    assert key is not None
+    assert (key.project, key.user, key.label, key.may_lower) == ("web site", "john", "confidential", True)
+
+
+def test_a_label_that_is_not_there_makes_no_key(keys: Run, config_dir: Path) -> None:
+    before = (config_dir / "routing.yaml").read_text()
+    done = keys("create", "--tenant", "acme", "--label", "secret-ish")
+    assert done.status != 0
+    assert "LP203" in done.err
+    assert (config_dir / "routing.yaml").read_text() == before
 
 
 @pytest.mark.parametrize("how", ["id", "name", "hash", "key"])

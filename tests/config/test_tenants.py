@@ -64,6 +64,35 @@ def test_a_key_may_have_a_name_a_last_day_and_limits_of_its_own(tmp_path: Path) 
     )
 
 
+def test_a_key_and_a_tenant_may_be_bound(tmp_path: Path) -> None:
+    routing = f"""
+        tenants:
+          acme:
+            label: confidential
+            keys:
+              - {{hash: "sha256:{hash_of("one")}", project: website, user: jane, label: restricted, may: [lower_label]}}
+    """
+    acme = snapshot_of(build(tmp_path, PROVIDERS, routing)).tenants["acme"]
+    assert acme.label == "confidential"
+    assert acme.keys == (
+        VirtualKey(hash_of("one"), project="website", user="jane", label="restricted", may_lower=True),
+    )
+
+
+def test_a_privacy_rule_may_rest_on_what_every_key_says(tmp_path: Path) -> None:
+    for second, codes in (("project: b", []), ("user: b", ["LP402"])):
+        routing = f"""
+            tenants:
+              acme:
+                keys:
+                  - {{hash: "sha256:{hash_of("one")}", project: a}}
+                  - {{hash: "sha256:{hash_of("two")}", {second}}}
+            pipeline:
+              privacy: [{{name: home, when: {{project: a}}, require: {{zone: [local]}}}}]
+        """
+        assert codes_of(build(tmp_path, PROVIDERS, routing)) == codes
+
+
 def test_a_key_whose_last_day_is_over_is_told_and_stays(tmp_path: Path) -> None:
     routing = f"tenants: {{acme: {{keys: [{{hash: 'sha256:{hash_of('one')}', until: 2020-01-31}}]}}}}"
     loaded = build(tmp_path, PROVIDERS, routing)
@@ -80,6 +109,9 @@ def test_a_key_whose_last_day_is_over_is_told_and_stays(tmp_path: Path) -> None:
         ("{hash: HASH, nmae: ci}", "LP101"),
         ("{hash: HASH, name: ' '}", "LP105"),
         ("{hash: HASH, limits: {requests_per_minute: 0}}", "LP105"),
+        ("{hash: HASH, label: secret-ish}", "LP203"),
+        ("{hash: HASH, may: [everything]}", "LP104"),
+        ("{hash: HASH, project: ' '}", "LP105"),
         ("{hash: not-a-hash}", "LP606"),
         ("HASH, {hash: HASH}", "LP607"),
     ],

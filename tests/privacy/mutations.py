@@ -31,6 +31,7 @@ _RULES = ("routing/test_decide.py",)
 _MASKS = ("routing/test_masking.py",)
 _MODEL = ("privacy/test_model.py",)
 _WAYS_OUT = ("privacy/test_ways_out.py",)
+_BINDING = ("server/test_binding.py",)
 _SCANNING = ("server/test_scanning.py",)
 _DOOR = ("exchange/test_upstream.py",)
 _LEAVE = ("values/test_clearance.py",)
@@ -70,9 +71,33 @@ MUTATIONS = (
     ),
     Mutation(
         "an unknown label means none", "first try", "routing/privacy.py",
-        '        known = ", ".join(routes.snapshot.privacy.labels)\n',
-        '        return None\n        known = ""\n',
+        "        return _unknown_label(LABEL_HEADER, routes)\n",
+        "        return None\n",
         _ROUTING,
+    ),
+    Mutation(
+        "everybody may lower a label", "first try", "server/binding.py",
+        "if key is None or not key.may_lower:",
+        "if key is None:",
+        _BINDING,
+    ),
+    Mutation(
+        "a label is lowered below what its key is bound to", "first try", "routing/privacy.py",
+        "rank = max(routes.label_ranks[lowered], _bound_rank(facts.question))",
+        "rank = routes.label_ranks[lowered]",
+        _BINDING,
+    ),
+    Mutation(
+        "a key's label is forgotten", "first try", "server/binding.py",
+        "if key is not None and key.label is not None:",
+        "if key is not None and key.label is not None and tenant is None:",
+        _BINDING,
+    ),
+    Mutation(
+        "a masked copy forgets what its key is bound to", "first try", "routing/privacy.py",
+        "        _bound_rank(question),\n",
+        "",
+        _MASKS,
     ),
     Mutation(
         "a masked copy is shown whatever the rules' label", "first try", "routing/privacy.py",
@@ -194,6 +219,12 @@ MUTATIONS = (
         ("exchange/test_masked.py",),
     ),
     # --- conversation
+    Mutation(
+        "a lowered label is that of all that goes on from it", "conversation", "server/intake.py",
+        "        return plan.lowered_from\n",
+        "        return plan.label\n",
+        _BINDING,
+    ),
     Mutation(
         "a conversation forgets its label", "conversation", "server/responses.py",
         "                labels.append(found.label)\n",
@@ -328,10 +359,10 @@ MUTATIONS = (
     ),
     # --- error
     Mutation(
-        "a refusal repeats the claim", "error", "routing/privacy.py",
-        "names no known label. Known labels",
-        "names no known label, {claim}. Known labels",
-        _ROUTING,
+        "a refusal tells what a key is bound to", "error", "server/binding.py",
+        "raise ExchangeFailed(_conflict(name))",
+        'raise ExchangeFailed(_conflict(f"{name}, {bound},"))',
+        _BINDING,
     ),
     Mutation(
         "a client is told what is the operator's", "error", "surfaces/openai_failure.py",

@@ -59,6 +59,8 @@ from llmproxyd.values.snapshot import (
     Stage,
     Target,
     TargetKind,
+    Tenant,
+    VirtualKey,
     Zone,
 )
 from tests.routing.build import deployment, provider, usd
@@ -88,6 +90,7 @@ def random_snapshot(random: Random) -> Snapshot:
     names = [_target(random, deployments)]
     rules = [_rule(random, number, deployments) for number in range(random.choice((0, 1, 2, 2, 3)))]
     detect = [DetectRule((kind,), random.choice((2, 3))) for kind in KINDS if random.random() < 0.4]
+    key = VirtualKey("0" * 64, may_lower=random.random() < 0.2)
     return made_of(
         *deployments,
         targets=names,
@@ -95,6 +98,7 @@ def random_snapshot(random: Random) -> Snapshot:
         privacy=Privacy(detect=tuple(detect), default_label=random.choice((0, 1))),
         fallback=_policy(random),
         assertions=(_assertion(random, deployments),),
+        tenants={"acme": Tenant("acme", (key,))},
     )
 
 
@@ -222,7 +226,8 @@ def questions(given: Snapshot) -> Iterator[Question]:
     """Every request, as far as some condition could care."""
     read = repr([rule.when for rule in given.rules] + [a.when for a in given.assertions])
     names = [*compile_routes(given).shortlists]
-    for project, has, text, kinds, tokens, label, stream in product(
+    may_lower = any(key.may_lower for tenant in given.tenants.values() for key in tenant.keys)
+    for project, has, text, kinds, tokens, label, stream, lowered in product(
         PROJECTS if "'project'" in read else (None,),
         _subsets(("files", "code")) if "HasAll" in read else (frozenset(),),
         TEXTS if "Matches" in read else ("",),
@@ -230,6 +235,7 @@ def questions(given: Snapshot) -> Iterator[Question]:
         TOKENS if "'tokens_in'" in read else (0,),
         (None, *LABELS) if "'label'" in read else (None,),
         (False, True) if "'stream'" in read else (False,),
+        (None, *LABELS[:2]) if may_lower else (None,),
     ):
         question = Question(
             "",
@@ -240,6 +246,7 @@ def questions(given: Snapshot) -> Iterator[Question]:
             else NOTHING_FOUND,
             label=label,
             stream=stream,
+            lowered=lowered,
             max_output_tokens=1,
         )
         for name, operation in product(names, (Operation.CHAT, Operation.EMBEDDING)):

@@ -79,6 +79,11 @@ class TestFindings:
 
 
 class TestTheMaskedCopy:
+    def test_has_the_label_that_its_key_is_bound_to(self) -> None:
+        plan = ask(world(CONTACTS), scan=found("email"), bound=((2, "key 12345678"),))
+        assert set(order(plan)) == {"azure/gpt", "ollama/llama"}
+        assert not any(masked(plan).values())
+
     def test_goes_to_those_who_may_not_see_the_request_and_to_nobody_else(self) -> None:
         plan = ask(world(CONTACTS), scan=found("email"))
         assert masked(plan) == {"openai/gpt": {"email", "phone"}, "azure/gpt": set(), "ollama/llama": set()}

@@ -53,6 +53,28 @@ class TestLabel:
         assert plan.label_sources == ("default", "rule high")
         assert plan.rules == ("high", "low")
 
+    def test_is_raised_by_what_tenant_and_key_are_bound_to(self) -> None:
+        plan = ask(snapshot(*EVERYWHERE), bound=((2, "tenant acme"), (3, "key 12345678"), (1, "key low")))
+        assert (plan.label, plan.label_sources) == (
+            "restricted",
+            ("default", "tenant acme", "key 12345678"),
+        )
+
+    def test_is_lowered_after_all_that_raised_it_for_who_may(self) -> None:
+        stays = privacy("stays", when=Range("label", gte=2), require=Requirement(zones=(Zone.LOCAL,)))
+        rules = [privacy("hr", label=3), stays]
+        plan = ask(snapshot(*EVERYWHERE, rules=rules), lowered="public")
+        assert (plan.label, plan.lowered_from) == ("public", "restricted")
+        assert plan.label_sources == ("default", "rule hr", "lowered by the caller")
+        assert plan.rules == ("hr",), "the rules after it are judged by the label that is left"
+        assert "openai/gpt" in order(plan)
+
+    def test_is_not_lowered_below_what_tenant_and_key_are_bound_to(self) -> None:
+        bound = ((2, "tenant acme"),)
+        plan = ask(snapshot(*EVERYWHERE, rules=[privacy("hr", label=3)]), bound=bound, lowered="public")
+        assert (plan.label, plan.lowered_from) == ("confidential", "restricted")
+        assert ask(snapshot(*EVERYWHERE), bound=bound, lowered="public").lowered_from is None
+
     def test_is_seen_by_the_rules_below_the_one_that_raised_it(self) -> None:
         raise_hr = privacy("hr", when=OneOf("project", ("hr",)), label=2)
         chain = privacy("chain", when=Range("label", gte=2), label=3)

@@ -28,6 +28,8 @@ from llmproxyd.values.snapshot import (
     Range,
     Requirement,
     Rule,
+    Tenant,
+    VirtualKey,
     Zone,
 )
 from tests.routing.brute import breaks, random_snapshot
@@ -110,6 +112,19 @@ def test_a_range_is_tried_at_its_borders() -> None:
     assert holes(long, privacy("short", when=Range("tokens_in", lte=100.0), require=HOME)) == []
     gap = holes(long, privacy("short", when=Range("tokens_in", lt=100.0), require=HOME))
     assert "tokens_in: 100.0" in only(gap).request
+
+
+def test_who_may_lower_a_label_opens_what_only_the_label_keeps_shut() -> None:
+    """Detection alone does not keep data at home where some key may say that it is harmless."""
+    careful = Privacy(detect=(DetectRule(("email",), 3),))
+    wanted = never(Holds(("email",)), Zone.EXTERNAL)
+    outside = Requirement(zones=(Zone.LOCAL,))
+    may = Tenant("acme", (VirtualKey("0" * 64, may_lower=True),))
+    assert holes(of=wanted, privacy=careful) == []
+    hole = only(holes(of=wanted, privacy=careful, tenants={"acme": may}))
+    assert hole.request == ("model: auto", "data: email", "lowered: public")
+    rule = privacy(when=Holds(("email",)), require=outside)
+    assert holes(rule, of=wanted, privacy=careful, tenants={"acme": may}) == []
 
 
 def test_the_hours_are_tried_too() -> None:

@@ -189,6 +189,20 @@ async def test_answers_never_outgrow_their_room_and_the_oldest_go_first(
     await store.close()
 
 
+FIRST_FORM = """
+CREATE TABLE jobs (
+  id TEXT PRIMARY KEY, kind TEXT NOT NULL, owner TEXT NOT NULL, state TEXT NOT NULL, rank INTEGER NOT NULL,
+  starts INTEGER NOT NULL DEFAULT 0, created_s REAL NOT NULL, completed_s REAL, bytes INTEGER NOT NULL,
+  stream INTEGER NOT NULL, key TEXT, digest BLOB NOT NULL, inherited TEXT, previous TEXT, status INTEGER,
+  content_type TEXT, target TEXT NOT NULL, headers TEXT NOT NULL, result_headers TEXT, body BLOB NOT NULL, result BLOB
+) STRICT;
+CREATE INDEX jobs_waiting ON jobs (rank, created_s, bytes) WHERE state = 'queued';
+CREATE INDEX jobs_over ON jobs (completed_s, bytes) WHERE completed_s IS NOT NULL;
+CREATE UNIQUE INDEX jobs_key ON jobs (owner, key) WHERE key IS NOT NULL;
+PRAGMA user_version = 1;
+"""
+
+
 class TestTheFile:
     async def test_of_a_newer_version_is_left_alone(self, path: Path, wall: Wall) -> None:
         path.parent.mkdir()
@@ -199,6 +213,22 @@ class TestTheFile:
         with pytest.raises(StoreError, match="newer version"):
             await store.add(task("a"))
         assert [file.name for file in path.parent.glob("*corrupt*")] == []
+        await store.close()
+
+    async def test_of_an_older_version_is_brought_to_this_one(self, path: Path, wall: Wall) -> None:
+        path.parent.mkdir()
+        with sqlite3.connect(path) as older:
+            older.executescript(FIRST_FORM)
+            older.execute(
+                "INSERT INTO jobs (id, kind, owner, state, rank, created_s, bytes, stream, digest, target, headers, body)"
+                " VALUES ('old', 'async', 'alice', 'queued', 0, ?, 2, 0, x'', '/v1/x', '{}', x'7b7d')",
+                (wall.now_s,),
+            )
+        older.close()
+        store = JobStore(path, wall=wall)
+        await store.add(replace(task("new"), key_id="12345678"))
+        found = [await store.get(name, "alice") for name in ("old", "new")]
+        assert [job.task.key_id for job in found if job is not None] == ["", "12345678"]
         await store.close()
 
     async def test_is_used_by_one_process_at_a_time(self, store: JobStore, path: Path, wall: Wall) -> None:
