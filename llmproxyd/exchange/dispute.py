@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
 from llmproxyd.values.cost import Usage
 
@@ -30,6 +31,7 @@ _SHARES = (
     "cached_audio_tokens",
     "web_searches",
 )
+_shares_of = attrgetter(*_SHARES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +111,9 @@ def _doubt_output(told: Usage, ours: Estimate) -> str | None:
 
 def _negative(usage: Usage) -> str | None:
     """The first share, or sum charged, below zero."""
-    for name in _SHARES:
-        if getattr(usage, name) < 0:
-            return f"{name} is negative"
+    shares = _shares_of(usage)
+    if min(shares) < 0:
+        return next(f"{name} is negative" for name, share in zip(_SHARES, shares, strict=True) if share < 0)
     if usage.billed is not None and min(usage.billed) < 0:
         return "what is billed is negative"
     return "the cost is negative" if usage.cost_nanos is not None and usage.cost_nanos < 0 else None

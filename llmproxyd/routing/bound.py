@@ -14,9 +14,9 @@ remembers of earlier turns. Such a call may cost more than was reserved; it is b
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import chain
+from operator import attrgetter
 from typing import Final
 
 from llmproxyd.values.budget import Bound
@@ -36,11 +36,11 @@ TOOLS_TOKENS: Final = 1_024
 
 _OF_ANY_LENGTH: Final = frozenset({Capability.VISION, Capability.AUDIO, Capability.FILES})
 _WORDLESS: Final = frozenset({Operation.EMBEDDING})
-_INPUT_KINDS: Final = (
+# A kind without a rate has that of another one here, so it cannot be the dearest.
+_INPUT_RATES: Final = attrgetter(
     "input", "cache_write", "cache_write_1h", "cached_input", "input_audio", "cached_audio", "input_image",
 )  # fmt: skip
-_OUTPUT_KINDS: Final = ("output", "reasoning", "output_audio", "output_image")
-_TIER_WORDS: Final = (b"service_tier", b"serviceTier", b'"speed"')
+_OUTPUT_RATES: Final = attrgetter("output", "reasoning", "output_audio", "output_image")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,9 @@ def extent_of(request: Request, overrides: Overrides = NO_OVERRIDES) -> Extent:
 
 def asks_for_tier(body: bytes) -> bool:
     """Whether it may be served in another way than usual, at other prices."""
-    return any(word in body for word in _TIER_WORDS)
+    if b"service" in body and (b"service_tier" in body or b"serviceTier" in body):
+        return True
+    return b'"speed"' in body
 
 
 def extent_asked(question: Question, overrides: Overrides = NO_OVERRIDES) -> Extent:
@@ -129,12 +131,10 @@ def _most_output(extent: Extent, deployment: Deployment) -> int:
 
 
 def _most_femtos(price: Price, tokens_in: int, tokens_out: int) -> int:
-    reached = [step.price for step in price.steps if tokens_in > step.above_tokens]
-    rates = (price, *reached)
-    read, written = _dearest(rates, _INPUT_KINDS), _dearest(rates, _OUTPUT_KINDS)
+    prices = [price, *[step.price for step in price.steps if tokens_in > step.above_tokens]]
+    read, written = _dearest(prices, _INPUT_RATES), _dearest(prices, _OUTPUT_RATES)
     return tokens_in * read + tokens_out * written + price.per_request_nanos * FEMTOS_PER_NANO
 
 
-def _dearest(prices: Iterable[Price], kinds: Iterable[str]) -> int:
-    kinds = tuple(kinds)
-    return max(chain.from_iterable((price.rate(kind) for kind in kinds) for price in prices))
+def _dearest(prices: Iterable[Price], rates_of: Callable[[Price], tuple[int | None, ...]]) -> int:
+    return max([max(filter(None, rates_of(price)), default=0) for price in prices])
