@@ -1,13 +1,14 @@
 # make run    install what is needed and serve the shipped providers.yaml and routing.yaml
 # make test   install what is needed and run every test
 # make bench-privacy  what the detectors of personal and secret data find, miss, mistake and cost
-# make proof  the long forms of the fault table and the simulation, alone and one after the other
+# make bench-privacy-heldout  the same on made values and texts that the detectors were not corrected against
+# make proof  the long forms of everything that has one, alone and one after the other; then each property ten times as often
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: run test proof check lint types bench bench-privacy setup lock clean
+.PHONY: run test proof check lint types bench bench-privacy bench-privacy-heldout setup lock clean
 
 run: $(STAMP)
 	$(BIN)/llmproxyd run --config-dir . --state-dir .state
@@ -20,6 +21,7 @@ test: $(STAMP)
 # Many of them measure time: run nothing else meanwhile.
 proof: $(STAMP)
 	$(BIN)/python -m pytest -m proof -vv $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "hypothesis and not proof" --hypothesis-profile proof -n auto $(PYTEST_ARGS)
 
 check: $(STAMP)
 	$(BIN)/llmproxyd check --config-dir .
@@ -36,6 +38,9 @@ bench: $(STAMP)
 
 bench-privacy: $(STAMP)
 	$(BIN)/python -m bench.privacy $(BENCH_ARGS)
+
+bench-privacy-heldout: $(STAMP)
+	$(BIN)/python -m bench.privacy.heldout $(BENCH_ARGS)
 
 setup: $(STAMP)
 

@@ -86,6 +86,8 @@ from llmproxyd.watch import bind_mounted
 
 _log = logs.get_logger("daemon")
 _FAST_STOP_S = 1.0
+_LAST_WORDS_S = 0.2
+"""How long, with the doors closed, connections without a request are still listened to: one may be on its way already."""
 _THREADS = 4
 BUDGETS_SHOWN = 100
 REPORT_TIMEOUT_S = 10.0
@@ -469,6 +471,8 @@ class _Daemon:
         self._views.ready = False
         for door in doors:
             door.close()
+        self._web.draining = True
+        await asyncio.sleep(_LAST_WORDS_S)
         server.pre_shutdown()
         self._events.close()
         patience = [asyncio.ensure_future(self._web.drained()), asyncio.ensure_future(self._fast.wait())]

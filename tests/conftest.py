@@ -1,8 +1,13 @@
-"""For all tests: long forms run only when they are asked for."""
+"""For all tests: long forms run only when they are asked for, and properties are tried as often as the run has time."""
 
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("short", max_examples=40, deadline=None)
+settings.register_profile("proof", max_examples=400, deadline=None)
+settings.load_profile("short")
 
 
 @pytest.hookimpl(tryfirst=True)

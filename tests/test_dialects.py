@@ -9,7 +9,7 @@ from itertools import product
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from llmproxyd.adapters import ADAPTERS, openai_chat
@@ -322,7 +322,6 @@ def chats(draw: st.DrawFn) -> Chat:
     )
 
 
-@settings(max_examples=150, deadline=None)
 @given(chats(), st.booleans())
 def test_a_conversation_that_was_formatted_reads_back_the_same(chat: Chat, stream: bool) -> None:
     call = openai_chat.format_call(
@@ -333,7 +332,6 @@ def test_a_conversation_that_was_formatted_reads_back_the_same(chat: Chat, strea
     assert (request.model, request.stream) == ("up-model", stream)
 
 
-@settings(max_examples=50, deadline=None)
 @given(chats())
 def test_splicing_changes_nothing_that_was_not_asked_for(chat: Chat) -> None:
     body = openai_chat.format_call(bare(stream=True), chat, deployment(MINE), NO_OVERRIDES).body
@@ -342,7 +340,6 @@ def test_splicing_changes_nothing_that_was_not_asked_for(chat: Chat) -> None:
     assert json.loads(spliced.body) == json.loads(body) | {"model": "other"}
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.lists(TEXT | st.lists(st.integers(0, 9), min_size=1).map(tuple), min_size=1), COUNT)
 def test_inputs_to_embed_read_back_the_same(inputs: list[Any], dimensions: int | None) -> None:
     embed = Embed(tuple(inputs), dimensions, user="u", extras={Dialect.OPENAI_CHAT: {"truncate": "END"}})
@@ -392,14 +389,12 @@ def answers(draw: st.DrawFn) -> Answer:
     )
 
 
-@settings(max_examples=100, deadline=None)
 @given(answers())
 def test_a_whole_answer_that_was_formatted_reads_back_the_same(answer: Answer) -> None:
     body = CHAT.format_answer(answer, ask(), model="alias", id="ours", created_s=9)
     assert parse_answer(bare(), body) == answer
 
 
-@settings(max_examples=100, deadline=None)
 @given(answers(), st.data())
 def test_a_stream_that_was_encoded_decodes_to_the_same_answer(answer: Answer, data: st.DataObject) -> None:
     # Reasoning text streams as it comes; a block that was never sealed has no border to the next.
@@ -410,7 +405,6 @@ def test_a_stream_that_was_encoded_decodes_to_the_same_answer(answer: Answer, da
     assert read == answer
 
 
-@settings(max_examples=50, deadline=None)
 @given(answers(), st.data())
 def test_a_stream_that_was_encoded_passes_the_verbatim_lane_untouched(
     answer: Answer, data: st.DataObject

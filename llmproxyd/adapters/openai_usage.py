@@ -17,6 +17,16 @@ _CACHED = (
     "cached_prompt_text_tokens",  # xAI's own SDK
 )
 """Where tokens read from the cache are told outside ``prompt_tokens_details``. All are part of ``prompt_tokens``."""
+_USUAL = frozenset(
+    {
+        "prompt_tokens",
+        "completion_tokens",
+        "total_tokens",
+        "prompt_tokens_details",
+        "completion_tokens_details",
+    }
+)
+"""What OpenAI itself says. Whoever says no more than that is read without a look for others' words."""
 
 
 def find_usage(document: dict[str, Any]) -> Usage | None:
@@ -48,13 +58,21 @@ def parse_usage(value: Any, *, reasoning_apart: bool | None = None) -> Usage | N
     prompt, completion = parse_told(value.get("prompt_tokens")), parse_told(value.get("completion_tokens"))
     if prompt is None and completion is None:
         return None
-    read = _object(value.get("prompt_tokens_details"))
-    written = _object(value.get("completion_tokens_details"))
+    read, written = value.get("prompt_tokens_details"), value.get("completion_tokens_details")
+    usage = Usage(prompt or 0, completion or 0)
+    if not read and not written and value.keys() <= _USUAL:
+        return usage
+    return _in_detail(usage, value, _object(read), _object(written), reasoning_apart)
+
+
+def _in_detail(
+    usage: Usage, value: dict[str, Any], read: dict[str, Any], written: dict[str, Any], apart: bool | None
+) -> Usage:
     reasoning = _share(written, "reasoning_tokens") or _share(value, "reasoning_tokens")
-    apart = _left_out(value, prompt or 0, completion or 0, reasoning, reasoning_apart)
+    prompt, completion = usage.input_tokens, usage.output_tokens
     return Usage(
-        input_tokens=prompt or 0,
-        output_tokens=(completion or 0) + apart,
+        input_tokens=prompt,
+        output_tokens=completion + _left_out(value, prompt, completion, reasoning, apart),
         cache_read_tokens=_share(read, "cached_tokens") or _first(value, _CACHED),
         cache_write_tokens=_share(read, "cache_write_tokens"),
         reasoning_tokens=reasoning,
@@ -69,7 +87,7 @@ def parse_usage(value: Any, *, reasoning_apart: bool | None = None) -> Usage | N
 
 def _left_out(value: dict[str, Any], prompt: int, completion: int, reasoning: int, apart: bool | None) -> int:
     """Reasoning tokens missing from ``completion_tokens``: xAI counts them beside it, and its total shows that."""
-    if apart is False:
+    if apart is False or not reasoning:
         return 0
     total = parse_count(value.get("total_tokens"))
     if total is None:
@@ -111,4 +129,5 @@ def _object(value: Any) -> dict[str, Any]:
 
 
 def _share(value: dict[str, Any], name: str) -> int:
-    return parse_count(value.get(name)) or 0
+    told = value.get(name)
+    return (parse_count(told) or 0) if told else 0

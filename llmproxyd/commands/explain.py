@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+import time
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -16,10 +18,12 @@ from llmproxyd.commands.explain_text import format_explanation
 from llmproxyd.exits import Exit
 from llmproxyd.values.contracts import BadRequest, Surface
 from llmproxyd.values.plan import KnownPrompt, Plan, Question, Readings
-from llmproxyd.values.request import Capability, Operation, Priority
+from llmproxyd.values.privacy import NOTHING_FOUND, Scan, Unread
+from llmproxyd.values.request import Capability, Operation, Priority, Request
 from llmproxyd.values.snapshot import Snapshot
 
 BYTES_PER_TOKEN = 4
+BUDGET_S = 30.0
 _CODE = re.compile(r"LP\d+", re.IGNORECASE)
 _CLAIMS = ("project", "user", "task", "label", "priority", "max-cost")
 _NEEDS = {
@@ -30,6 +34,7 @@ _NEEDS = {
     "json_schema": Capability.JSON_SCHEMA,
     "thinking": Capability.THINKING,
 }
+_UNREAD = {"images": "image", "audio": "audio", "files": "file"}
 _HAS = (*_NEEDS, "code", "system")
 _PROMPT_FIELD: Mapping[Operation, Callable[[str], tuple[str, object]]] = {
     Operation.CHAT: lambda text: ("messages", [{"role": "user", "content": text}]),
@@ -122,10 +127,10 @@ def _explain_decision(arguments: Namespace, console: Console) -> int:
     from llmproxyd.routing.decide import decide
     from llmproxyd.server.explain import explain_plan
 
-    question = build_question(arguments, console)
     snapshot = load_snapshot(console, console.config_dir())
+    question = build_question(arguments, console, snapshot)
     plan = decide(question, compile_routes(snapshot), Readings(other_than_mock=_has_key(snapshot)))
-    document = explain_plan(question, plan)
+    document = explain_plan(question, plan, snapshot.privacy)
     document["offline"] = unknown_offline(snapshot)
     if console.json:
         console.say_json(document)
@@ -154,11 +159,11 @@ def unknown_offline(snapshot: Snapshot) -> list[str]:
     return sorted(p.name for p in snapshot.providers.values() if p.discover and p.enabled and p.configured)
 
 
-def build_question(arguments: Namespace, console: Console) -> Question:
+def build_question(arguments: Namespace, console: Console, snapshot: Snapshot) -> Question:
     """The question that the daemon would ask itself about such a request.
 
-    A body is made from the flags and then read by the surface, so that flags and files mean what they mean there.
-    Raises CannotGoOn (64, or 66 for a request file that cannot be read).
+    A body is made from the flags and then read by the surface, so that flags and files mean what they mean there. What
+    the files say has to be looked for is looked for. Raises CannotGoOn (64, or 66 for a request file that cannot be read).
     """
     from llmproxyd.routing.estimate import estimate_tokens
     from llmproxyd.server.question import build_question as ask_as_daemon
@@ -173,7 +178,26 @@ def build_question(arguments: Namespace, console: Console) -> Question:
         question = ask_as_daemon(request, headers, prompt, now_s=now_s, turn=0)
     except BadRequest as bad:
         raise CannotGoOn(Exit.USAGE, f"the daemon would refuse this request: {bad.failure.message}") from None
-    return _with_facts(question, arguments.has or (), arguments.tokens_in)
+    scan = _look(request, arguments.has or (), snapshot)
+    return _with_facts(replace(question, scan=scan), arguments.has or (), arguments.tokens_in)
+
+
+def _look(request: Request, has: Sequence[str], snapshot: Snapshot) -> Scan:
+    """What the daemon would find in the request. It need not be as quick about it: nobody waits in line."""
+    from llmproxyd.server.scanning import Scanner
+
+    scanner = Scanner(time.monotonic, budget_s=BUDGET_S)
+    try:
+        detectors = scanner.detectors(snapshot)
+        if detectors is None:
+            return NOTHING_FOUND
+        scan = asyncio.run(scanner.look(request, detectors)).scan
+    finally:
+        scanner.close()
+    stated = tuple(Unread(f"--has {part}", _UNREAD[part]) for part in has if part in _UNREAD)
+    return replace(
+        scan, unscanned=scan.unscanned | {each.kind for each in stated}, unread=(*scan.unread, *stated)
+    )
 
 
 def _with_facts(question: Question, has: Sequence[str], tokens_in: int | None) -> Question:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from llmproxyd.config.terminal import visible, wrap
 
 Style: TypeAlias = Callable[[str, str], str]
 WIDTH = 100
+_MOST_SHOWN = 20
 _KINDS = {
     "any": "every deployment that can serve it, ranked by the pipeline",
     "set": "{count}, ranked by the pipeline",
@@ -32,14 +33,51 @@ def _lines(document: dict[str, Any], style: Style) -> Iterator[str]:
         yield from _verdicts(candidate["verdicts"], style)
         if candidate["rank"]:
             yield f"     rank         {' '.join(map(_number, candidate['rank']))}"
-    if document["dropped"]:
-        yield ""
-        yield style("dropped", "bold")
-        for candidate in document["dropped"]:
-            yield f"   {visible(candidate['deployment'])}  {_about(candidate)}"
-            yield from _verdicts([v for v in candidate["verdicts"] if v["dropped"]], style)
+    fenced = {each["deployment"] for each in document["fenced"]}
+    yield from _dropped(
+        "kept out by the fence", [c for c in document["dropped"] if c["deployment"] in fenced], style
+    )
+    yield from _dropped("dropped", [c for c in document["dropped"] if c["deployment"] not in fenced], style)
     yield ""
     yield from _tail(document, style)
+
+
+def _dropped(title: str, candidates: Sequence[dict[str, Any]], style: Style) -> Iterator[str]:
+    if candidates:
+        yield ""
+        yield style(title, "bold")
+    for candidate in candidates:
+        yield f"   {visible(candidate['deployment'])}  {_about(candidate)}"
+        yield from _verdicts([v for v in candidate["verdicts"] if v["dropped"]], style)
+
+
+def _looked(label: dict[str, Any]) -> Iterator[str]:
+    """What was found in the request and what was not read: each with its place and the label it gives."""
+    if label["failed"] is not None:
+        yield f"scan: failed, so everything counts as found: {visible(label['failed'])}"
+    yield from _table(
+        "found",
+        [(each["kind"], f"{each['place']} {each['start']}-{each['end']}", each) for each in label["found"]],
+    )
+    yield from _table(
+        "unread",
+        [(each["kind"], each["place"] or "somewhere in its texts", each) for each in label["unread"]],
+    )
+
+
+def _table(title: str, rows: Sequence[tuple[str, str, dict[str, Any]]]) -> Iterator[str]:
+    if not rows:
+        return
+    yield f"{title}:"
+    shown = rows[:_MOST_SHOWN]
+    kinds = max(len(visible(kind)) for kind, _, _ in shown)
+    places = max(len(visible(place)) for _, place, _ in shown)
+    for kind, place, each in shown:
+        gives = visible(each["label"]) if each["label"] else "gives no label"
+        raised = ", raised it" if each["source"] else ""
+        yield f"   {visible(kind).ljust(kinds)}  {visible(place).ljust(places)}  {gives}{raised}"
+    if len(rows) > len(shown):
+        yield f"   and {len(rows) - len(shown)} more; --json shows all"
 
 
 def _head(document: dict[str, Any], style: Style) -> Iterator[str]:
@@ -51,6 +89,7 @@ def _head(document: dict[str, Any], style: Style) -> Iterator[str]:
         yield f"{style(visible(document['model']), 'bold')}: {_kind(target)}{place}"
     label = document["label"]
     yield f"label: {visible(label['name'])} ({_listed(label['sources']) or 'default'})"
+    yield from _looked(label)
     yield f"rules: {_listed(document['rules']) or 'none applied'}"
     if document["overrides"]:
         yield "set: " + ", ".join(f"{name} = {value}" for name, value in document["overrides"].items())

@@ -94,15 +94,17 @@ class Detectors:
         watch = _Watch(clock, clock() + budget_s)
         found: dict[Found, None] = {}
         unread = False
+        texts: list[Piece] = []
         try:
-            texts = [piece for piece in pieces if piece.text]
+            texts += (piece for piece in pieces if piece.text)
             for each in chain(self._in_texts(texts, watch), self._at_seams(texts, watch)):
                 found[each] = None
         except _OutOfTime:
             unread = True
         except Exception as error:  # noqa: BLE001 - whatever broke, the text may hold anything: say so, and let nothing out
-            return Scan(tuple(found), failed=f"{type(error).__name__} in a detector: {_first_line(error)}")
-        return Scan(tuple(found), frozenset({"text"} if unread or watch.shallow else ()))
+            reason = f"{type(error).__name__} in a detector: {_first_line(error)}"
+            return Scan(_in_order(found, texts), failed=reason)
+        return Scan(_in_order(found, texts), frozenset({"text"} if unread or watch.shallow else ()))
 
     def find(self, text: str) -> list[Finding]:
         """What one text holds, in order, without a limit of time. Raises what a detector raises."""
@@ -169,6 +171,12 @@ class Detectors:
             return self._always
         marks = self._marks.Match(text.encode()) or ()
         return (*self._always, *dict.fromkeys(self._marked[mark] for mark in sorted(marks)))
+
+
+def _in_order(found: Iterable[Found], pieces: Sequence[Piece]) -> tuple[Found, ...]:
+    """As they stand in the document; what was split between two pieces is found after all the rest."""
+    order = {piece.place: number for number, piece in reversed(list(enumerate(pieces)))}
+    return tuple(sorted(found, key=lambda each: (order[each.place], each.finding.start, each.finding.end)))
 
 
 def _new_set() -> re2.Set:

@@ -13,6 +13,7 @@ from llmproxyd.detect.checksums import luhn, mod_97_iban
 from llmproxyd.detect.context import CARD
 from llmproxyd.detect.detector import Detector
 from llmproxyd.detect.numbers import Row, is_glued_behind
+from llmproxyd.detect.regions import Signs
 from llmproxyd.values.privacy import Finding
 
 _ISSUERS: tuple[tuple[int, int, frozenset[int]], ...] = (
@@ -55,6 +56,8 @@ _IBAN_CHARS: dict[str, int] = {
     "SC": 31, "SD": 18, "SE": 24, "SI": 19, "SK": 24, "SM": 27, "SO": 23, "ST": 25, "SV": 28, "TL": 23, "TN": 24, "TR": 26,
     "UA": 29, "VA": 22, "VG": 24, "XK": 20, "YE": 30,
 }  # fmt: skip
+_IBAN_SIGN = rf"(?i)\b(?:{'|'.join(_IBAN_CHARS)})[ .-]?[0-9][0-9]"
+_IBAN_SIGNS = Signs(_IBAN_SIGN, behind=0)
 _IBAN_HEAD = re.compile(r"(?<![A-Za-z0-9])([A-Za-z]{2})[ .-]?[0-9]{2}")
 _IBAN_TAIL = re.compile(r"(?:[ .-]{0,2}[A-Za-z0-9]){11,30}")
 
@@ -82,7 +85,7 @@ LOOSE_CARD = Row("payment_card", (), is_card)
 
 def find_ibans(text: str) -> Iterator[Finding]:
     end = 0
-    for head in _IBAN_HEAD.finditer(text):
+    for head in _IBAN_SIGNS.matches(_IBAN_HEAD, text):
         size = _IBAN_CHARS.get(head[1].upper())
         tail = _IBAN_TAIL.match(text, head.end()) if size and head.start() >= end else None
         if size is None or tail is None:
@@ -107,6 +110,6 @@ def _iban_end(text: str, start: int, stop: int, size: int) -> int | None:
 IBAN = Detector(
     "iban",
     frozenset({"iban"}),
-    (r"(?i)\b[A-Z]{2}[ .-]?[0-9]{2}[ .-]{0,2}[A-Z0-9]{2}",),
+    (_IBAN_SIGN + r"[ .-]?[ .-]?[A-Z0-9][A-Z0-9]",),
     find_ibans,
 )

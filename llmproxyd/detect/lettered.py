@@ -6,12 +6,15 @@ import re
 from collections.abc import Callable, Iterator
 
 from llmproxyd.detect.checksums import codice_fiscale, dni_letter, mod_97_nir
-from llmproxyd.detect.context import MEDICAL, PAN, PASSPORT, Context
+from llmproxyd.detect.context import BEFORE_CHARS, MEDICAL, PAN, PASSPORT, Context
 from llmproxyd.detect.detector import Detector
 from llmproxyd.detect.numbers import is_glued_before, is_glued_behind
+from llmproxyd.detect.regions import Signs
 from llmproxyd.values.privacy import Finding
 
 _ALONE = r"(?<![A-Za-z0-9_])"
+_MOST_CHARS = 48
+"""No number here is longer, separators included."""
 _NINO = re.compile(
     _ALONE + r"(?!BG|GB|NK|KN|TN|NT|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z](?:[ .-]?[0-9]{2}){3}[ .-]?[A-D]"
     r"(?![A-Za-z0-9_])",
@@ -29,8 +32,9 @@ _FISCAL = re.compile(
     rf"[A-Z]{_DIGIT_OR_CLASH}{{3}} ?[A-Z](?![A-Za-z0-9_])",
     re.IGNORECASE,
 )
-_PAN = re.compile(_ALONE + r"[A-Z]{3}[ABCFGHJLPTK][A-Z][ -]?[0-9]{4}[ -]?[A-Z](?![A-Za-z0-9_])")
-_PAN_LOWER = re.compile(_PAN.pattern, re.IGNORECASE)
+_PAN = re.compile(
+    _ALONE + r"[A-Z]{3}[ABCFGHJLPTK][A-Z][ -]?[0-9]{4}[ -]?[A-Z](?![A-Za-z0-9_])", re.IGNORECASE
+)
 _CORSICAN = re.compile(
     _ALONE + r"[1-478](?:[ .-]?[0-9]{2}){2}[ .-]?2[AB](?:[ .-]?[0-9]{3}){2}[ .-]?[0-9]{2}(?![A-Za-z0-9_])",
     re.IGNORECASE,
@@ -44,11 +48,14 @@ _RECORD = re.compile(r"(?<![A-Za-z0-9_])(?:[A-Za-z]{1,4}[ -]?)?[0-9](?:[ -]?[0-9
 
 
 def _formatted(
-    kind: str, *patterns: re.Pattern[str], check: Callable[[str], bool]
+    kind: str, sign: str, *patterns: re.Pattern[str], check: Callable[[str], bool]
 ) -> Callable[[str], Iterator[Finding]]:
+    """``sign``: RE2; what every match begins with, up to some letters and digits of it."""
+    signs = Signs(sign, before=_MOST_CHARS, behind=_MOST_CHARS)
+
     def find(text: str) -> Iterator[Finding]:
         for pattern in patterns:
-            for match in pattern.finditer(text):
+            for match in signs.matches(pattern, text):
                 code = re.sub(r"[ .-]", "", match[0]).upper()
                 if not _is_part(text, match) and check(code):
                     yield Finding(kind, match.start(), match.end(), kind)
@@ -62,9 +69,10 @@ def _is_part(text: str, match: re.Match[str]) -> bool:
 
 def _named(kind: str, context: Context, pattern: re.Pattern[str]) -> Callable[[str], Iterator[Finding]]:
     """What stands next to a word that says what it is: the first code within reach behind it."""
+    signs = Signs(context.pattern, behind=BEFORE_CHARS + _MOST_CHARS)
 
     def find(text: str) -> Iterator[Finding]:
-        for match in pattern.finditer(text):
+        for match in signs.matches(pattern, text):
             if not _is_part(text, match) and context.before(text, _first_digit(match)):
                 yield Finding(kind, match.start(), match.end(), kind)
 
@@ -76,9 +84,12 @@ def _first_digit(match: re.Match[str]) -> int:
     return next((at for at in range(*match.span()) if match.string[at].isdigit()), match.start())
 
 
+_named_passports = _named("passport", PASSPORT, _DOCUMENT)
+
+
 def _passports(text: str) -> Iterator[Finding]:
-    yield from _named("passport", PASSPORT, _DOCUMENT)(text)
-    for match in _MRZ.finditer(text):
+    yield from _named_passports(text)
+    for match in _MRZ_SIGN.matches(_MRZ, text):
         if all(_mrz_check(match[at]) == int(match[at + 1]) for at in (1, 3, 5)):
             yield Finding("passport", match.start(1), match.end(), "passport")
 
@@ -91,53 +102,63 @@ def _mrz_check(field: str) -> int:
     )
 
 
+_MRZ_MARK = r"[A-Z0-9<]{9}[0-9][A-Z<]{3}[0-9]{7}[MFX<][0-9]{7}"
+_MRZ_SIGN = Signs(_MRZ_MARK, behind=1)
+
+
+def _in_form(
+    kind: str, sign: str, *patterns: re.Pattern[str], check: Callable[[str], bool] = lambda code: True
+) -> Detector:
+    return Detector(kind, frozenset({kind}), (sign,), _formatted(kind, sign, *patterns, check=check))
+
+
+_PAN_SIGN = r"(?i)\b[A-Z]{5}[ -]?[0-9]{4}[ -]?[A-Z]\b"
+_any_pans = _formatted("national_id.in_pan", _PAN_SIGN, _PAN, check=lambda code: True)
+
+
 def _pans(text: str) -> Iterator[Finding]:
-    pattern = _PAN_LOWER if PAN.before(text, len(text)) else _PAN
-    return _formatted("national_id.in_pan", pattern, check=lambda code: True)(text)
-
-
-def _detector(kind: str, prefilter: tuple[str, ...], find: Callable[[str], Iterator[Finding]]) -> Detector:
-    return Detector(kind, frozenset({kind}), prefilter, find)
+    """In small letters only where something says what it is."""
+    for finding in _any_pans(text):
+        if text[finding.start : finding.end].isupper() or PAN.before(text, finding.start):
+            yield finding
 
 
 LETTERED = (
-    _detector(
+    _in_form(
         "national_id.uk_nino",
-        (r"(?i)\b[A-Z]{2}[ .-]?[0-9][0-9][ .-]?[0-9][0-9][ .-]?[0-9][0-9][ .-]?[A-D]\b",),
-        _formatted("national_id.uk_nino", _NINO, check=lambda code: True),
+        r"(?i)\b[A-Z]{2}[ .-]?[0-9][0-9][ .-]?[0-9][0-9][ .-]?[0-9][0-9][ .-]?[A-D]\b",
+        _NINO,
     ),
-    _detector(
+    _in_form(
         "national_id.es_dni",
-        (r"(?i)[0-9][0-9]\.?[0-9][0-9][0-9]\.?[0-9][0-9][0-9][ -]?[A-Z]\b",),
-        _formatted("national_id.es_dni", _DNI, check=dni_letter),
+        r"(?i)[0-9][0-9]\.?[0-9][0-9][0-9]\.?[0-9][0-9][0-9][ -]?[A-Z]\b",
+        _DNI,
+        check=dni_letter,
     ),
-    _detector(
+    _in_form(
         "national_id.es_nie",
-        (r"(?i)\b[XYZ][ -]?[0-9]\.?[0-9][0-9][0-9]\.?[0-9][0-9][0-9][ -]?[A-Z]\b",),
-        _formatted("national_id.es_nie", _NIE, check=dni_letter),
+        r"(?i)\b[XYZ][ -]?[0-9]\.?[0-9][0-9][0-9]\.?[0-9][0-9][0-9][ -]?[A-Z]\b",
+        _NIE,
+        check=dni_letter,
     ),
-    _detector(
+    _in_form(
         "national_id.it_codice_fiscale",
-        (r"(?i)\b[A-Z]{3} ?[A-Z]{3} ?[0-9L-NP-V]{2}[A-EHLMPR-T][0-9L-NP-V]{2} ?[A-Z]",),
-        _formatted("national_id.it_codice_fiscale", _FISCAL, check=codice_fiscale),
+        r"(?i)\b[A-Z]{3} ?[A-Z]{3} ?[0-9L-NP-V]{2}[A-EHLMPR-T][0-9L-NP-V]{2} ?[A-Z]",
+        _FISCAL,
+        check=codice_fiscale,
     ),
-    _detector("national_id.in_pan", (r"(?i)\b[A-Z]{5}[ -]?[0-9]{4}[ -]?[A-Z]\b",), _pans),
-    _detector(
+    _in_form(
         "national_id.fr_nir",
-        (r"(?i)[0-9][0-9][ .-]?2[AB][ .-]?[0-9][0-9][0-9]",),
-        _formatted("national_id.fr_nir", _CORSICAN, check=mod_97_nir),
+        r"(?i)[0-9][0-9][ .-]?2[AB][ .-]?[0-9][0-9][0-9]",
+        _CORSICAN,
+        check=mod_97_nir,
     ),
-    _detector(
-        "passport",
-        (
-            "(?i)" + "|".join(re.escape(word).replace(r"\ ", "[ _.-]{0,3}") for word in PASSPORT.words),
-            r"[A-Z0-9<]{9}[0-9][A-Z<]{3}[0-9]{7}[MFX<][0-9]{7}",
-        ),
-        _passports,
-    ),
-    _detector(
+    Detector("national_id.in_pan", frozenset({"national_id.in_pan"}), (_PAN_SIGN,), _pans),
+    Detector("passport", frozenset({"passport"}), (PASSPORT.pattern, _MRZ_MARK), _passports),
+    Detector(
         "medical_record",
-        ("(?i)" + "|".join(re.escape(word).replace(r"\ ", "[ _.-]{0,3}") for word in MEDICAL.words),),
+        frozenset({"medical_record"}),
+        (MEDICAL.pattern,),
         _named("medical_record", MEDICAL, _RECORD),
     ),
 )

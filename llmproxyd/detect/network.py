@@ -12,6 +12,7 @@ from ipaddress import AddressValueError, IPv6Address
 
 from llmproxyd.detect.context import IP, VERSION
 from llmproxyd.detect.detector import Detector
+from llmproxyd.detect.regions import Signs
 from llmproxyd.values.privacy import Finding
 
 _V4 = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
@@ -43,7 +44,7 @@ def find_v4(text: str) -> Iterator[Finding]:
 
 
 def find_v6(text: str) -> Iterator[Finding]:
-    for match in _V6.finditer(text):
+    for match in _V6_SIGNS.matches(_V6, text):
         if _is_v6(match[0]):
             yield Finding("ip", match.start(), match.end(), "ip")
 
@@ -76,32 +77,36 @@ def _is_v6(written: str) -> bool:
 
 def find_macs(text: str) -> Iterator[Finding]:
     for pattern in (_PAIRS, _QUADS):
-        for match in pattern.finditer(text):
+        for match in _MAC_SIGNS.matches(pattern, text):
             signs = {sign for sign in match[0].lower() if sign.isalnum()}
             if len(signs) > 1 and not (pattern is _QUADS and signs <= set("0123456789")):
                 yield Finding("mac", match.start(), match.end(), "mac")
 
 
+_V6_MARKS = (
+    r"[0-9A-Fa-f]{1,4}:[0-9A-Fa-f]{1,4}:[0-9A-Fa-f]{0,4}:",
+    r"[0-9A-Fa-f]{2,4}::[0-9A-Fa-f]",
+    r"::[Ff]{4}:",
+    r"[0-9A-Fa-f]{4}::",
+)
+_V6_SIGNS = Signs(*_V6_MARKS, before=48, behind=72)
+_MAC_MARKS = (
+    r"[0-9A-Fa-f][0-9A-Fa-f][:-][0-9A-Fa-f][0-9A-Fa-f][:-][0-9A-Fa-f][0-9A-Fa-f][:-]",
+    r"[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}",
+)
+_MAC_SIGNS = Signs(*_MAC_MARKS, before=3, behind=12)
 IPS = (
     Detector("ip", frozenset({"ip"}), (r"[0-9]\.[0-9]+\.[0-9]+\.[0-9]",), find_v4),
     Detector(
         "ip",
         frozenset({"ip"}),
-        (
-            r"[0-9A-Fa-f]{1,4}:[0-9A-Fa-f]{1,4}:[0-9A-Fa-f]{0,4}:",
-            r"[0-9A-Fa-f]{2,4}::[0-9A-Fa-f]",
-            r"::[Ff]{4}:",
-            r"[0-9A-Fa-f]{4}::",
-        ),
+        _V6_MARKS,
         find_v6,
     ),
 )
 MACS = Detector(
     "mac",
     frozenset({"mac"}),
-    (
-        r"[0-9A-Fa-f][0-9A-Fa-f][:-][0-9A-Fa-f][0-9A-Fa-f][:-][0-9A-Fa-f][0-9A-Fa-f][:-]",
-        r"[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}",
-    ),
+    _MAC_MARKS,
     find_macs,
 )

@@ -22,11 +22,12 @@ _ROUNDS = 3
 _FOREIGN = re.compile(r"[^\x00-\x7f]")
 _OURS = re.compile(r"[0-9A-Za-z]")
 _LETTERS = re.compile(r"[A-Za-z]")
+# All begin with one of three signs, written first: so `re` skips to them as fast as memory is read.
 _ESCAPE = re.compile(
-    r"(?P<percent>(?:%[0-9A-Fa-f]{2})+)"
-    r"|\\{1,8}u(?P<long>[0-9A-Fa-f]{4})|\\{1,8}x(?P<short>[0-9A-Fa-f]{2})|\\{1,8}(?P<sign>[\"'/nrtbf@])"
-    r"|&\#(?P<decimal>[0-9]{1,7});|&\#[xX](?P<hex>[0-9A-Fa-f]{1,6});"
-    r"|&(?P<name>amp|lt|gt|quot|apos|nbsp|commat|period|hyphen|plus|colon|sol);"
+    r"[%\\&](?:(?<=%)(?P<percent>[0-9A-Fa-f]{2}(?:%[0-9A-Fa-f]{2})*)"
+    r"|(?<=\\)\\{0,7}(?:u(?P<long>[0-9A-Fa-f]{4})|x(?P<short>[0-9A-Fa-f]{2})|(?P<sign>[\"'/nrtbf@]))"
+    r"|(?<=&)(?:\#(?P<decimal>[0-9]{1,7});|\#[xX](?P<hex>[0-9A-Fa-f]{1,6});"
+    r"|(?P<name>amp|lt|gt|quot|apos|nbsp|commat|period|hyphen|plus|colon|sol);))"
 )
 _SIGNS = {"n": "\n", "r": "\n", "t": " ", "b": " ", "f": " "}
 _NAMES = {
@@ -130,13 +131,13 @@ def fold_characters(view: View) -> View:
     text = view.text
     if text.isascii():
         return view
-    folds = {sign: _FOLDS[sign] for sign in set(text) if sign > "\x7f"}
+    folds = {sign: _FOLDS[sign] for sign in set(_FOREIGN.findall(text))}
     changed = {sign: plain for sign, plain in folds.items() if sign != plain}
     if changed and all(len(plain) == 1 for plain in changed.values()):
         view = view.translated(text.translate({ord(sign): plain for sign, plain in changed.items()}))
     elif changed:
         view = view.replaced(_cuts(text, _FOREIGN, lambda match: changed.get(match[0])))
-    if _ALIKE.isdisjoint(view.text):
+    if all(map(_ALIKE.isdisjoint, folds.values())):
         return view
     return view.translated("".join(_fold_words(view.text)))
 
@@ -184,7 +185,7 @@ def _cuts(
 def _unescape(match: re.Match[str]) -> str | None:
     kind, written = match.lastgroup, match[match.lastgroup or 0]
     if kind == "percent":
-        return _from_utf8(unquote_to_bytes(written))
+        return _from_utf8(unquote_to_bytes(f"%{written}"))
     if kind == "sign":
         return _SIGNS.get(written, written)
     if kind == "name":

@@ -13,16 +13,16 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TypeAlias
 
-from llmproxyd.detect.context import Context, is_called_otherwise, words_of
+from llmproxyd.detect.context import Context, contexts_in, is_called_otherwise
 from llmproxyd.values.privacy import Finding
 
 Check: TypeAlias = Callable[[str], bool]
 _Spans: TypeAlias = list[tuple[int, int]]
 
-_RUN = re.compile(r"[0-9]+(?:[ ./-][0-9]+)*")
+# Looking ahead first is what makes it cheap: digests are full of short runs of digits.
+_RUN = re.compile(r"[0-9](?=[0-9 ./-]{7})(?:[ ./-]?[0-9]){7,}")
 _GROUP = re.compile(r"[0-9]+")
 _SHAPE = re.compile(r"([0-9]+)([ ./-]?)")
-_MIN_CHARS = 8
 _MAX_LOOSE_CHARS = 48
 
 
@@ -48,19 +48,16 @@ class _Node:
 
 
 class _Said:
-    """Which contexts occur in a text at all, each asked once and only if a number needs it."""
+    """Which contexts occur in a text at all, asked once and only if a number needs it."""
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._words: str | None = None
-        self._answers: dict[Context, bool] = {}
+        self._contexts: frozenset[Context] | None = None
 
     def anywhere(self, context: Context) -> bool:
-        if context not in self._answers:
-            if self._words is None:
-                self._words = words_of(self._text)
-            self._answers[context] = context.occurs_in(self._words)
-        return self._answers[context]
+        if self._contexts is None:
+            self._contexts = contexts_in(self._text)
+        return context in self._contexts
 
 
 class Numbers:
@@ -78,9 +75,7 @@ class Numbers:
     def find(self, text: str) -> Iterator[Finding]:
         said = _Said(text)
         for match in _RUN.finditer(text):
-            start, end = match.span()
-            if end - start >= _MIN_CHARS:
-                yield from self._in_run(text, start, end, said)
+            yield from self._in_run(text, *match.span(), said)
 
     def _plant(self, shape: str, row: Row) -> None:
         parts = _SHAPE.findall(shape)
@@ -91,8 +86,13 @@ class Numbers:
         node.rows.sort(key=_precedence)
 
     def _in_run(self, text: str, start: int, end: int, said: _Said) -> Iterator[Finding]:
-        spans = [(start, end)] if text[start:end].isdigit() else _groups(text, start, end)
+        alone = text[start:end].isdigit()
+        if alone and end - start not in self._first:
+            return
         first = int(is_glued_before(text, start))
+        if alone and first:
+            return
+        spans = [(start, end)] if alone else _groups(text, start, end)
         last = len(spans) - is_glued_behind(text, end)
         at, found_any = first, False
         while at < last:
@@ -125,11 +125,14 @@ class Numbers:
         return best
 
     def _fits(self, row: Row, text: str, spans: _Spans, at: int, stop: int, said: _Said) -> bool:
+        # Most texts say nothing of most kinds, and to know that costs less than a check.
+        if row.context is not None and not said.anywhere(row.context):
+            return False
         start, end = spans[at][0], spans[stop][1]
         if not row.check(_digits(text[start:end])):
             return False
         if row.context is not None:
-            return _is_said(row.context, text, start, end, said)
+            return row.context.beside(text, start, end)
         if row.alone and _goes_on(text, spans, at, stop):
             return False
         return not (row.weak and is_called_otherwise(text, start))
@@ -137,7 +140,9 @@ class Numbers:
     def _whole(self, text: str, start: int, end: int, said: _Said) -> Iterator[Finding]:
         number = _digits(text[start:end])
         for row in self._loose.get(len(number), ()):
-            if row.check(number) and (row.context is None or _is_said(row.context, text, start, end, said)):
+            if not (row.context is None or said.anywhere(row.context)) or not row.check(number):
+                continue
+            if row.context is None or row.context.beside(text, start, end):
                 yield Finding(row.kind, start, end, self._name)
                 return
 
@@ -145,10 +150,6 @@ class Numbers:
 def _precedence(row: Row) -> tuple[bool, bool]:
     """Who is asked first: a row whose word has to be near, since that says more than a check; telephones last."""
     return row.kind == "phone", row.context is None
-
-
-def _is_said(context: Context, text: str, start: int, end: int, said: _Said) -> bool:
-    return said.anywhere(context) and context.beside(text, start, end)
 
 
 def _groups(text: str, start: int, end: int) -> list[tuple[int, int]]:

@@ -26,6 +26,7 @@ _HEX = (
     r"\b(0x[0-9A-Fa-f]{2}(?:,? 0x[0-9A-Fa-f]{2}){8,})",
 )
 _NO_HEX = re.compile(r"0x|[ :,]")
+_HEX_DIGITS = re.compile(r"[0-9a-f-]+|[0-9A-F-]+")
 _URL_SAFE = str.maketrans("-_", "+/")
 _MIN_CHARS = 8
 _PRINTED = 0.9
@@ -56,6 +57,8 @@ def unpack(view: View) -> Iterator[View]:
 
 
 def _from_base64(written: str) -> str | None:
+    if _HEX_DIGITS.fullmatch(written):
+        return None  # a digest or a number; what is meant as base 64 has other letters as well
     signs = written.replace("\n", "").rstrip("=").translate(_URL_SAFE)
     if len(signs) % 4 == 1:
         signs = signs[:-1]
@@ -71,14 +74,18 @@ def _from_hex(written: str) -> str | None:
 
 def _readable(raw: bytes) -> str | None:
     """The text that the bytes are; None if they are none. A character cut off at the end is forgiven."""
-    for dropped in range(4):
-        try:
-            text = raw[: len(raw) - dropped].decode()
-        except UnicodeDecodeError:
-            continue
-        printed = sum(sign.isprintable() or sign in "\n\r\t" for sign in text)
-        return text if len(text) >= _MIN_CHARS and printed >= _PRINTED * len(text) else None
-    return None
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError as error:
+        if error.start < len(raw) - 3:
+            return None
+        text = raw[: error.start].decode()
+    if len(text) < _MIN_CHARS:
+        return None
+    printed = (
+        len(text) if text.isprintable() else sum(sign.isprintable() or sign in "\n\r\t" for sign in text)
+    )
+    return text if printed >= _PRINTED * len(text) else None
 
 
 _PATTERNS = (_BASE64_ASCII, _BASE64_LONG, *_HEX)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from llmproxyd.detect.checksums import base58_check, bech32
 from llmproxyd.detect.detector import Detector
 from llmproxyd.detect.keccak import keccak_256
+from llmproxyd.detect.regions import Signs
 from llmproxyd.values.privacy import Finding
 
 _BASE58_ADDRESS = re.compile(r"(?<![A-Za-z0-9])([13LMDTr])[1-9A-HJ-NP-Za-km-z]{24,34}(?![A-Za-z0-9])")
@@ -19,6 +20,12 @@ _SEGWIT = re.compile(
     r"(?<![A-Za-z0-9])(?:(bc|ltc|addr)1[02-9ac-hj-np-z]{25,110}|(BC|LTC)1[02-9AC-HJ-NP-Z]{25,87})(?![A-Za-z0-9])"
 )
 _ETHEREUM = re.compile(r"(?<![A-Za-z0-9])0[xX]([0-9A-Fa-f]{40})(?![A-Za-z0-9])")
+_MARKS = (
+    r"\b[13LMDTr][1-9A-HJ-NP-Za-km-z]{24}",
+    r"(?i)\b(?:bc|ltc|addr)1[02-9ac-hj-np-z]{20}",
+    r"0[xX][0-9A-Fa-f]{38}",
+)
+_SIGNS = Signs(*_MARKS, behind=112)
 _MAX_CHECKED = 4
 
 _VERSIONS = {
@@ -29,14 +36,14 @@ _SEGWIT_COINS = {"bc": "btc", "ltc": "ltc", "addr": "ada"}
 
 
 def find_wallets(text: str) -> Iterator[Finding]:
-    for match in _BASE58_ADDRESS.finditer(text):
+    for match in _SIGNS.matches(_BASE58_ADDRESS, text):
         coin = _base58_coin(match[0])
         if coin:
             yield _finding(coin, match)
-    for match in _SEGWIT.finditer(text):
+    for match in _SIGNS.matches(_SEGWIT, text):
         if bech32(match[0]):
             yield _finding(_SEGWIT_COINS[(match[1] or match[2]).lower()], match)
-    for number, match in enumerate(_ETHEREUM.finditer(text)):
+    for number, match in enumerate(_SIGNS.matches(_ETHEREUM, text)):
         if number >= _MAX_CHECKED or _is_ethereum(match[1]):
             yield _finding("eth", match)
 
@@ -69,10 +76,6 @@ def _is_ethereum(digits: str) -> bool:
 WALLETS = Detector(
     "wallet",
     frozenset(f"wallet.{coin}" for coin in ("ada", "btc", "doge", "eth", "ltc", "trx", "xrp")),
-    (
-        r"\b[13LMDTr][1-9A-HJ-NP-Za-km-z]{24}",
-        r"(?i)\b(?:bc|ltc|addr)1[02-9ac-hj-np-z]{20}",
-        r"0[xX][0-9A-Fa-f]{38}",
-    ),
+    _MARKS,
     find_wallets,
 )

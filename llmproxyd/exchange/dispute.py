@@ -111,9 +111,8 @@ def _doubt_output(told: Usage, ours: Estimate) -> str | None:
 
 def _negative(usage: Usage) -> str | None:
     """The first share, or sum charged, below zero."""
-    shares = _shares_of(usage)
-    if min(shares) < 0:
-        return next(f"{name} is negative" for name, share in zip(_SHARES, shares, strict=True) if share < 0)
+    if min(_shares_of(usage)) < 0:
+        return next(f"{name} is negative" for name in _SHARES if getattr(usage, name) < 0)
     if usage.billed is not None and min(usage.billed) < 0:
         return "what is billed is negative"
     return "the cost is negative" if usage.cost_nanos is not None and usage.cost_nanos < 0 else None
@@ -121,6 +120,8 @@ def _negative(usage: Usage) -> str | None:
 
 def _contradiction(usage: Usage) -> str | None:
     """A share that is larger than its whole."""
+    if not any(_shares_of(usage)):
+        return None
     cached = usage.cache_read_tokens + usage.cache_write_tokens + usage.cache_write_1h_tokens
     for share, what, whole, side in (
         (cached, "cached", usage.input_tokens, "input"),

@@ -32,7 +32,7 @@ def further(
     ``degrade`` says so. Prices are those of the first candidate, who was wanted most; unknown ones suit nobody.
     ``plan.fallback.attempts`` goes on to bound all attempts of the exchange.
     """
-    suits = _suitable(plan, failure)
+    suits = _suitable(plan, failure.kind)
     if suits is None:
         return ()
     known = {c.deployment.name for c in plan.candidates}
@@ -46,6 +46,22 @@ def further(
     return decide_among(_narrowed(others, question, routes), question, routes, readings).candidates
 
 
+def endings(plan: Plan) -> tuple[FailureKind, ...]:
+    """One kind of failure for each that ``further`` tells apart at the end of this plan; after all others nobody is
+    added, or the same."""
+    told_apart: dict[_Suits, FailureKind] = {}
+    for kind in FailureKind:
+        suits = _suitable(plan, kind)
+        if suits is not None:
+            told_apart.setdefault(suits, kind)
+    return tuple(told_apart.values())
+
+
+def standing(deployment: Deployment) -> tuple[object, ...]:
+    """All that ``further`` asks of whoever somebody else stands in for, but the name: of those alike, one tells for all."""
+    return deployment.capabilities, blended_usd(deployment), deployment.context_window
+
+
 def _narrowed(options: Sequence[Option], question: Question, routes: Routes) -> Shortlist:
     field = routes.everybody.fields[question.operation]
     return replace(
@@ -53,9 +69,9 @@ def _narrowed(options: Sequence[Option], question: Question, routes: Routes) -> 
     )
 
 
-def _suitable(plan: Plan, failure: Failure) -> _Suits | None:
+def _suitable(plan: Plan, kind: FailureKind) -> _Suits | None:
     """What another deployment must be; None where nobody else may answer."""
-    policy, kind = plan.fallback, failure.kind
+    policy = plan.fallback
     if plan.failure is not None or not plan.candidates or policy.attempts <= 1:
         return None
     if plan.target is None or plan.target.kind is TargetKind.EXPLICIT:

@@ -14,9 +14,7 @@ remembers of earlier turns. Such a call may cost more than was reserved; it is b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import Final
 
 from llmproxyd.values.budget import Bound
@@ -36,11 +34,6 @@ TOOLS_TOKENS: Final = 1_024
 
 _OF_ANY_LENGTH: Final = frozenset({Capability.VISION, Capability.AUDIO, Capability.FILES})
 _WORDLESS: Final = frozenset({Operation.EMBEDDING})
-# A kind without a rate has that of another one here, so it cannot be the dearest.
-_INPUT_RATES: Final = attrgetter(
-    "input", "cache_write", "cache_write_1h", "cached_input", "input_audio", "cached_audio", "input_image",
-)  # fmt: skip
-_OUTPUT_RATES: Final = attrgetter("output", "reasoning", "output_audio", "output_image")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +90,10 @@ def at_most(extent: Extent, deployment: Deployment, wall_s: float) -> Bound:
     tokens, price = tokens_in + tokens_out, price_in_force(deployment, wall_s)
     if price is None:
         return Bound(None, tokens, None)
-    served = (price, *price.tiers.values()) if extent.any_tier else (price,)
-    femtos = max(_most_femtos(each, tokens_in, tokens_out) for each in served)
+    femtos = _most_femtos(price, tokens_in, tokens_out)
+    if extent.any_tier and price.tiers:
+        dearest = max(_most_femtos(each, tokens_in, tokens_out) for each in price.tiers.values())
+        femtos = max(femtos, dearest)
     return Bound(-(-femtos // FEMTOS_PER_NANO), tokens, (3 * price.input + price.output) / 4)
 
 
@@ -125,16 +120,16 @@ def _most_input(extent: Extent, deployment: Deployment) -> int:
 def _most_output(extent: Extent, deployment: Deployment) -> int:
     if extent.operation in _WORDLESS:
         return 0
-    limits = [t for t in (extent.max_output_tokens, deployment.max_output_tokens) if t is not None]
-    usual = max(UNKNOWN_OUTPUT_TOKENS, deployment.provider.quirks.default_max_tokens or 0)
-    return min(limits, default=usual) * extent.n
+    asked, able = extent.max_output_tokens, deployment.max_output_tokens
+    if asked is None:
+        usual = max(UNKNOWN_OUTPUT_TOKENS, deployment.provider.quirks.default_max_tokens or 0)
+        return (usual if able is None else able) * extent.n
+    return (asked if able is None else min(asked, able)) * extent.n
 
 
 def _most_femtos(price: Price, tokens_in: int, tokens_out: int) -> int:
-    prices = [price, *[step.price for step in price.steps if tokens_in > step.above_tokens]]
-    read, written = _dearest(prices, _INPUT_RATES), _dearest(prices, _OUTPUT_RATES)
+    read, written = price.dearest_read, price.dearest_written
+    for step in price.steps:
+        if tokens_in > step.above_tokens:
+            read, written = max(read, step.price.dearest_read), max(written, step.price.dearest_written)
     return tokens_in * read + tokens_out * written + price.per_request_nanos * FEMTOS_PER_NANO
-
-
-def _dearest(prices: Iterable[Price], rates_of: Callable[[Price], tuple[int | None, ...]]) -> int:
-    return max([max(filter(None, rates_of(price)), default=0) for price in prices])

@@ -68,10 +68,20 @@ def _ranks_found(scan: Scan, privacy: Privacy, masked: Collection[str] = ()) -> 
     for kind in sorted(scan.kinds):
         rank = privacy.rank_of_kind(kind)
         if rank is not None and not covers_any(masked, kind):
-            yield rank, kind + FOUND
+            yield rank, found_source(kind)
     if privacy.detect:
         for kind in sorted(scan.unscanned):
-            yield privacy.rank_of_unscanned(kind), f"{kind} not scanned"
+            yield privacy.rank_of_unscanned(kind), unread_source(kind)
+
+
+def found_source(kind: str) -> str:
+    """Who raised a label that a finding of this kind raised."""
+    return kind + FOUND
+
+
+def unread_source(kind: str) -> str:
+    """Who raised a label that something of this kind raised which nobody could read."""
+    return f"{kind} not scanned"
 
 
 def apply_label_rules(

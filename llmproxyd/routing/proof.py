@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice, takewhile
+from itertools import takewhile
 from typing import TypeAlias
 
-from llmproxyd.routing.across import further
+from llmproxyd.routing.across import endings, further, standing
 from llmproxyd.routing.compile import Routes, Shortlist, compile_routes
 from llmproxyd.routing.decide import decide_among
 from llmproxyd.routing.match import Facts, compile_condition
@@ -45,11 +45,12 @@ from llmproxyd.values.snapshot import (
     Holds,
     Rule,
     Snapshot,
+    TargetKind,
 )
 
 MOST_WORLDS = 1 << 18
 _ALL_UP = Readings()
-_NAMES_TRIED = 64
+_NAMES_TRIED = 8
 _LABEL: Fact = ("label", "")
 _MODEL: Fact = ("model", "")
 
@@ -125,9 +126,10 @@ def _way(shortlist: Shortlist, question: Question, routes: Routes, wanted: _Want
     for candidate in plan.candidates:
         if wanted(candidate, plan):
             return _Way(plan, candidate.deployment)
-    for alone in plan.candidates:
+    # Those in the plan are no news; so of candidates that are replaced alike, one is enough.
+    for alone in {standing(c.deployment): c for c in reversed(plan.candidates)}.values():
         rest = replace(plan, candidates=(alone,))
-        for last in FailureKind:
+        for last in endings(rest):
             for candidate in further(rest, question, routes, _ALL_UP, Failure(last, "")):
                 if wanted(candidate, plan):
                     return _Way(plan, candidate.deployment, alone, last)
@@ -178,8 +180,13 @@ def _hole_in_fence(routes: Routes) -> Hole | None:
 
 
 def _few(routes: Routes) -> list[Shortlist]:
-    """The names that the operator gave; all others stand for some of everybody."""
-    return [routes.shortlists[name] for name in islice(routes.snapshot.names, _NAMES_TRIED)]
+    """Some names of each kind, since the kind is all that deciding asks of a name; they stand for some of everybody."""
+    by_kind: dict[TargetKind, list[Shortlist]] = {}
+    for shortlist in routes.shortlists.values():
+        alike = by_kind.setdefault(shortlist.target.kind, [])
+        if len(alike) < _NAMES_TRIED:
+            alike.append(shortlist)
+    return [shortlist for alike in by_kind.values() for shortlist in alike]
 
 
 def _is_short(candidate: Candidate, plan: Plan) -> bool:

@@ -84,7 +84,8 @@ class Scanner:
             scan = Scan(failed="a detector does not come back")
         if scan.failed is not None:
             _log.error("detector_failed", reason=scan.failed)
-        return Looked(replace(scan, unscanned=scan.unscanned | unread), pieces)
+        unscanned = scan.unscanned | {each.kind for each in unread}
+        return Looked(replace(scan, unscanned=unscanned, unread=unread), pieces)
 
     def _scan(self, pieces: tuple[Piece, ...], detectors: Detectors) -> Scan:
         return detectors.scan(pieces, clock=self._clock, budget_s=self._budget_s)

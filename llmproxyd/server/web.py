@@ -123,7 +123,8 @@ class Web:
     async def drained(self) -> None:
         """From now on every answer is the last of its connection; returns when none is in hand any more."""
         self.draining = True
-        if self.count:
+        while self.count:
+            self._idle.clear()
             await self._idle.wait()
 
     async def _serve(self, http: web.BaseRequest) -> web.StreamResponse:

@@ -2,7 +2,8 @@
 
 A kind is: streamed or whole, the effort that was asked for, and the size of the request by powers of four. Only good
 answers teach anything. A wrong timeout costs a good answer, so limits are multiples of the slowest of the last 128
-answers; only the time to hedge, which costs less, is a percentile.
+answers but one, since a single hiccup shall not make every silence longer; only the time to hedge, which costs less, is
+a percentile.
 """
 
 from __future__ import annotations
@@ -75,8 +76,9 @@ class Recent:
         insort(self._sorted, number)
 
     @property
-    def largest(self) -> float:
-        return self._sorted[-1]
+    def largest_but_one(self) -> float:
+        """Of at least two."""
+        return self._sorted[-2]
 
     def percentile(self, share: float) -> float:
         """The smallest number that at least ``share`` (0..1) of them do not exceed."""
@@ -104,10 +106,10 @@ class _Kind:
             self.timers = None
 
     def work_out(self, stream: bool) -> Timers:
-        stall_s = max(STALL_FLOOR_S, 4 * self.gaps.largest) if len(self.gaps) >= ENOUGH else None
+        stall_s = max(STALL_FLOOR_S, 4 * self.gaps.largest_but_one) if len(self.gaps) >= ENOUGH else None
         if len(self.begun) < ENOUGH:
             return UNKNOWN if stall_s is None else Timers(stall_s=stall_s)
-        slowest_s = 2 * self.begun.largest
+        slowest_s = 2 * self.begun.largest_but_one
         return Timers(
             first_content_s=max(FIRST_CONTENT_FLOOR_S, slowest_s) if stream else None,
             total_s=None if stream else max(TOTAL_FLOOR_S, slowest_s),

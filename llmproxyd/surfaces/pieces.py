@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from llmproxyd.surfaces.gemini_fields import camel
-from llmproxyd.values.privacy import Piece
+from llmproxyd.values.privacy import Piece, Unread
 from llmproxyd.values.request import Request
 
 MAX_DEPTH: Final = 64
@@ -64,26 +64,26 @@ _LONG_NAME_CHARS: Final = 64
 _MANY_NUMBERS: Final = 16
 
 
-def pieces_of(request: Request) -> tuple[tuple[Piece, ...], frozenset[str]]:
-    """The texts of a request, in the document's order, and the kinds of content in it that cannot be read (some of
-    UNSCANNED_KINDS). Headers that its dialect passes on are texts as well."""
+def pieces_of(request: Request) -> tuple[tuple[Piece, ...], tuple[Unread, ...]]:
+    """The texts of a request, in the document's order, and what in it cannot be read. Headers that its dialect passes on
+    are texts as well. No place tells what was written there: names that may be anybody's are `*`."""
     walk = _Walk()
     walk.read(request.document, "", "", 0, turn=False)
     for name, value in request.headers.items():
         walk.pieces.append(Piece(f"header {name}", value))
-    return tuple(walk.pieces), frozenset(walk.unscanned)
+    return tuple(walk.pieces), tuple(walk.unread)
 
 
 @dataclass(slots=True)
 class _Walk:
     pieces: list[Piece] = field(default_factory=list)
-    unscanned: set[str] = field(default_factory=set)
+    unread: list[Unread] = field(default_factory=list)
     speaking: bool = False  # the text before belongs to what is said
 
     def read(self, value: Any, place: str, name: str, depth: int, *, turn: bool) -> None:
         """``name``: the field's own. ``turn``: it belongs to what is said, not to what surrounds it."""
         if depth > MAX_DEPTH:
-            self.unscanned.add("text")
+            self._leave(place, "text")
         elif isinstance(value, str):
             self._text(value, place, name, turn=turn)
         elif isinstance(value, int) and abs(value) >= _SMALLEST_TOLD:
@@ -94,36 +94,44 @@ class _Walk:
         elif isinstance(value, dict):
             self._object(value, place, depth, turn=turn)
 
+    def _leave(self, place: str, kind: str) -> None:
+        """Note what is not read; once, if it stands in something that has just been noted."""
+        last = self.unread[-1] if self.unread else None
+        if last is None or last.kind != kind or not place.startswith((f"{last.place}.", f"{last.place}[")):
+            self.unread.append(Unread(place, kind))
+
     def _text(self, text: str, place: str, name: str, *, turn: bool) -> None:
         if name in _DIALECT_WORDS and _WORD.fullmatch(text):
             return
         if is_opaque(text):
             if name not in _SEALS:
-                self.unscanned.add(_kind_of(text[5:]) if text[:5].lower() == "data:" else "file")
+                self._leave(place, _kind_of(text[5:]) if text[:5].lower() == "data:" else "file")
             return
         self.pieces.append(Piece(place, text, joined=turn and self.speaking))
         self.speaking = turn
 
     def _list(self, values: list[Any], place: str, name: str, depth: int, *, turn: bool) -> None:
         if len(values) > _MANY_NUMBERS and all(isinstance(value, int) for value in values):
-            self.unscanned.add("text")  # token ids: only a model can read them
+            self._leave(place, "text")  # token ids: only a model can read them
         for number, value in enumerate(values):
             if name == "images" and isinstance(value, str) and is_opaque(value):
-                self.unscanned.add("image")
+                self._leave(f"{place}[{number}]", "image")
             else:
                 self.read(value, f"{place}[{number}]", name, depth + 1, turn=turn)
 
     def _object(self, row: Mapping[str, Any], place: str, depth: int, *, turn: bool) -> None:
         kind = attached_kind(row)
         if kind is not None:
-            self.unscanned.add(kind)
+            self._leave(place, kind)
         media = _declared(row)
         for name, value in row.items():
-            inner = f"{place}.{name}" if place else name
+            shown = name
             if _is_telling(name):
+                shown = "*"
                 self.pieces.append(Piece(f"{place} (a name in it)".lstrip(), name))
+            inner = f"{place}.{shown}" if place else shown
             if media is not None and isinstance(value, str) and is_opaque(value):
-                self.unscanned.add(media)
+                self._leave(inner, media)
             elif not (kind is not None and isinstance(value, str) and is_opaque(value)):
                 self.read(value, inner, name, depth + 1, turn=turn or camel(name) in _TURNS)
 

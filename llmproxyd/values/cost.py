@@ -80,6 +80,13 @@ class Price:
     per_search_nanos: int = 0
     steps: tuple[Step, ...] = ()
     tiers: Mapping[str, Price] = field(default_factory=dict)
+    dearest_read: int = field(init=False, repr=False, compare=False)
+    """The dearest rate of any kind of token that is read, steps apart."""
+    dearest_written: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dearest_read", max(map(self.rate, _INPUT_KINDS)))
+        object.__setattr__(self, "dearest_written", max(map(self.rate, _OUTPUT_KINDS)))
 
     def rate(self, kind: str) -> int:
         """The rate of one kind of token, or the nearest that is known."""
@@ -90,13 +97,17 @@ class Price:
         return self.output if kind in _OUTPUT_SHARES else self.input
 
 
-FREE = Price(0, 0)
-
+_INPUT_KINDS: Final = (
+    "input", "cache_write", "cache_write_1h", "cached_input", "input_audio", "cached_audio", "input_image",
+)  # fmt: skip
+_OUTPUT_SHARES: Final = ("output_audio", "output_image", "reasoning")
+_OUTPUT_KINDS: Final = ("output", *_OUTPUT_SHARES)
 _AS: Final[Mapping[str, tuple[str, ...]]] = {
     "cache_write_1h": ("cache_write",),
     "cached_audio": ("cached_input", "input_audio"),
 }
-_OUTPUT_SHARES: Final = ("output_audio", "output_image", "reasoning")
+
+FREE = Price(0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +143,10 @@ class PriceList:
 
     def at(self, wall_s: float) -> Price | None:
         """The price in force at a moment (Unix seconds); None: unknown then."""
-        entry = next((e for e in reversed(self.entries) if e.from_s <= wall_s), None)
-        if entry is None:
+        for entry in reversed(self.entries):
+            if entry.from_s <= wall_s:
+                break
+        else:
             return None
         if entry.daily:
             minute = int(wall_s // 60) % _MINUTES_PER_DAY

@@ -92,12 +92,22 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
+class Unread:
+    """What stands at ``place`` was not read: one of UNSCANNED_KINDS."""
+
+    place: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
 class Scan:
-    """``unscanned``: some of UNSCANNED_KINDS. ``failed``: why a detector broke; then every kind counts as found."""
+    """``unscanned``: some of UNSCANNED_KINDS; ``unread``: where they stand, as far as each has a place of its own.
+    ``failed``: why a detector broke; then every kind counts as found."""
 
     found: tuple[Found, ...] = ()
     unscanned: frozenset[str] = frozenset()
     failed: str | None = None
+    unread: tuple[Unread, ...] = ()
 
     @property
     def kinds(self) -> frozenset[str]:

@@ -11,6 +11,7 @@ from llmproxyd.values.snapshot import (
     Deployment,
     FallbackPolicy,
     Place,
+    Privacy,
     Provider,
     Stage,
     Target,
@@ -44,7 +45,7 @@ PLAN = Plan(
 
 
 def told(plan: Plan, *offline: str) -> str:
-    document = explain_plan(Question("smart"), plan) | {"offline": list(offline)}
+    document = explain_plan(Question("smart"), plan, Privacy()) | {"offline": list(offline)}
     return format_explanation(document, lambda text, style: text)
 
 
@@ -59,7 +60,7 @@ def test_a_page_tells_the_way_to_the_decision() -> None:
         "     cost         cheapest first: free\n"
         "     rank         0 0.25 last lab/small\n"
         "\n"
-        "dropped\n"
+        "kept out by the fence\n"
         "   openai/big  (external, known there as big-2026-01-01)\n"
         "     privacy      external may see internal, the label is confidential\n"
         "\n"
@@ -86,5 +87,5 @@ def test_fallback_that_is_off_is_told_as_such() -> None:
 def test_a_name_cannot_steer_the_terminal() -> None:
     failure = Failure(FailureKind.NOT_FOUND, "no model \x1b[2J")
     plan = Plan(None, (), (), POLICY, "internal", 1, failure=failure)
-    document = explain_plan(Question("\x1b]0;gotcha\x07"), plan) | {"offline": []}
+    document = explain_plan(Question("\x1b]0;gotcha\x07"), plan, Privacy()) | {"offline": []}
     assert "\x1b" not in format_explanation(document, lambda text, style: text)

@@ -5,7 +5,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from llmproxyd.config.codes import CODES
@@ -381,7 +381,6 @@ TREES = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
 @given(provider=TREES, routing=st.dictionaries(KEYS, TREES, max_size=4))
 def test_any_two_documents_load_or_are_refused_with_problems(
     provider: object, routing: dict[str, object], tmp_path_factory: pytest.TempPathFactory

@@ -7,7 +7,7 @@ from math import inf
 
 import pytest
 import uvloop
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from llmproxyd.exchange.gate import Gates, LineReport, Pass, Saturated, Toll
@@ -329,7 +329,6 @@ class TestWaking:
 
         run(main)
 
-    @settings(max_examples=60, deadline=None)
     @given(
         st.integers(1, 3),
         st.lists(

@@ -233,6 +233,16 @@ class TestTheGate:
     async def test_without_a_clearance_nothing_is_sent(self, first: FakeProvider) -> None:
         await self.refused(first, deployment_at(first), None)
 
+    async def test_nobody_is_let_in_because_another_was(self, first: FakeProvider) -> None:
+        """Each call shows its own leave, also over a connection that stands already."""
+        first.manner = answer(body=b"fine")
+        deployment, upstream = deployment_at(first), Upstream()
+        await ask(upstream, deployment)
+        with pytest.raises(NotCleared):
+            await upstream.send(post(deployment.provider), deployment, None)
+        await upstream.close()
+        assert len(first.seen) == 1
+
     async def test_mock_is_no_exception(self, first: FakeProvider) -> None:
         await self.refused(first, deployment_at("mock://local", preset="mock"), None)
 

@@ -10,6 +10,8 @@ import pytest
 
 from tests.faults.conftest import NewRig
 from tests.faults.figures import Figures
+from tests.faults.harness import Rig
+from tests.faults.load import Told
 from tests.faults.manners import BRISK, chat, frames_of
 from tests.support.fake_provider import Exchange, Manner
 
@@ -77,30 +79,35 @@ def said(odd: Odd) -> Manner:
 
 
 @pytest.mark.quiet
-@pytest.mark.parametrize("kind", ODD)
 async def test_f11_an_odd_answer_is_understood_or_ends_with_an_error(
-    new_rig: NewRig, figures: Figures, kind: str
+    new_rig: NewRig, figures: Figures
 ) -> None:
-    odd = ODD[kind]
     async with new_rig(count=1) as rig:
-        rig.one.manner = said(odd)
-        told = await rig.ask(rig.single)
-        rig.one.manner = chat(rig.pace)
-        healthy = [await rig.ask(rig.single, stream=stream) for stream in (True, False)]
-    assert all(h.success and h.text == rig.pace.text for h in healthy), rig.report(healthy).explain(healthy)
-    assert not told.broken, told
-    assert told.ended_s is not None
+        for kind, odd in ODD.items():
+            rig.one.manner = said(odd)
+            told = await rig.ask(rig.single)
+            rig.one.manner = chat(rig.pace)
+            healthy = [await rig.ask(rig.single, stream=stream) for stream in (True, False)]
+            assert all(h.success and h.text == rig.pace.text for h in healthy), (
+                f"after {kind}: {rig.report(healthy).explain(healthy)}"
+            )
+            judge(kind, odd, told, rig, figures)
+
+
+def judge(kind: str, odd: Odd, told: Told, rig: Rig, figures: Figures) -> None:
+    assert not told.broken, (kind, told)
+    assert told.ended_s is not None, kind
     wrote_s = rig.report([told]).tries[told.number][0].seen.wrote_s
-    assert wrote_s is not None
+    assert wrote_s is not None, kind
     reading_s = sum(map(len, odd.pieces)) / BYTES_PER_S
     figures.at_most(f"end after the provider's, {kind}", told.ended_s - wrote_s - reading_s, 0.100, "ms")
     if odd.whole:
-        assert told.success, told.body[-400:]
-        assert told.text == rig.pace.text
+        assert told.success, (kind, told.body[-400:])
+        assert told.text == rig.pace.text, kind
     else:
-        assert not told.success
-        assert told.error, told.body[-400:]
-        assert rig.pace.text.startswith(told.text)
+        assert not told.success, kind
+        assert told.error, (kind, told.body[-400:])
+        assert rig.pace.text.startswith(told.text), kind
 
 
 async def test_f11_fifty_of_them_at_once_take_no_memory(new_rig: NewRig, figures: Figures) -> None:

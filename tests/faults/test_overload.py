@@ -24,7 +24,7 @@ PATIENCE = "2"
 
 
 @pytest.mark.quiet
-@forms(short_s=5.0, long_s=20.0)
+@forms(short_s=3.0, long_s=20.0)
 async def test_f27_overload_is_shed_early_and_from_below(
     new_rig: NewRig, form: Form, figures: Figures
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from decimal import Decimal
 
 import pytest
@@ -42,10 +42,11 @@ def prices(draw: st.DrawFn) -> Price:
     if draw(st.booleans()):
         return price
     dearer = {
-        name: getattr(price, name) * 2
-        for name in Price.__slots__
-        if name not in ("steps", "tiers", "per_request_nanos", "per_search_nanos")
-        and getattr(price, name) is not None
+        each.name: getattr(price, each.name) * 2
+        for each in fields(Price)
+        if each.init
+        and each.name not in ("steps", "tiers", "per_request_nanos", "per_search_nanos")
+        and getattr(price, each.name) is not None
     }
     return replace(price, steps=(Step(draw(TOKENS), replace(price, **dearer)),))
 

@@ -118,5 +118,5 @@ class Fence(RuleBasedStateMachine):
         self.attempts[place] = replace(self.attempts[place], ended_s=0.0, failure=failure, sent=sent)
 
 
-Fence.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+Fence.TestCase.settings = settings(stateful_step_count=30)
 TestFence = Fence.TestCase

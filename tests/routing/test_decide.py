@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import re2
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from llmproxyd.routing.compile import compile_routes
@@ -457,7 +457,6 @@ rules_strategy = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     rules=rules_strategy,
     model=st.sampled_from(["auto", "big", "far/big", "home/small", "mixed", "shared"]),

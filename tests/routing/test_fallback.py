@@ -5,7 +5,7 @@ from math import inf
 from typing import Any, ClassVar
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from llmproxyd.routing.fallback import anybody_left, next_step
@@ -652,7 +652,6 @@ outcomes = st.builds(
 )
 
 
-@settings(max_examples=400, deadline=None)
 @given(
     chosen=st.lists(deployments, min_size=1, max_size=4, unique_by=lambda d: d.name),
     policy=policies,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from random import Random
 from typing import Any
 
@@ -163,12 +165,13 @@ def agree(seed: int) -> bool:
 
 
 def test_the_proof_agrees_with_trying_everything() -> None:
-    held = sum(agree(seed) for seed in range(120))
-    assert 20 < held < 110, "both outcomes are common, or nothing was compared"
+    held = sum(agree(seed) for seed in range(40))
+    assert 8 < held < 36, "both outcomes are common, or nothing was compared"
 
 
 @pytest.mark.proof
 @pytest.mark.timeout(3000)
 def test_the_proof_agrees_with_trying_everything_in_ten_thousand_configurations() -> None:
-    held = sum(agree(seed) for seed in range(1000, 11_000))
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        held = sum(pool.map(agree, range(1000, 11_000), chunksize=100))
     assert 1500 < held < 8500

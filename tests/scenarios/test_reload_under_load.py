@@ -17,7 +17,13 @@ import pytest
 from tests.support.daemon import Daemon
 from tests.support.fake_provider import FakeProvider, chat_frames, stream
 
-RELOADS = 100
+FORMS = pytest.mark.parametrize(
+    "reloads",
+    [
+        pytest.param(30, id="short"),
+        pytest.param(1000, id="long", marks=(pytest.mark.proof, pytest.mark.timeout(900))),
+    ],
+)
 STREAM_WORDS = [f"word{n} " for n in range(200)]
 
 PROVIDERS = """
@@ -113,14 +119,15 @@ async def provider(first: FakeProvider) -> FakeProvider:
     return first
 
 
-async def test_a_hundred_reloads_under_load_fail_nothing_and_cut_nothing(
-    daemon: Daemon, provider: FakeProvider
+@FORMS
+async def test_f24_reloads_under_load_fail_nothing_and_cut_nothing(
+    daemon: Daemon, provider: FakeProvider, reloads: int
 ) -> None:
     daemon.write(PROVIDERS.format(url=provider.url), routing(0))
     took_s = []
     async with daemon, daemon.unix_session() as admin, load(daemon) as tally:
         await asyncio.sleep(0.3)
-        for number in range(1, RELOADS + 1):
+        for number in range(1, reloads + 1):
             start = time.monotonic()
             replace(daemon.config_dir / "routing.yaml", routing(number))
             while await generation(admin) != number + 1:
@@ -128,8 +135,9 @@ async def test_a_hundred_reloads_under_load_fail_nothing_and_cut_nothing(
             took_s.append(time.monotonic() - start)
             await asyncio.sleep(0.02)
     assert tally.problems == []
-    assert tally.served > 500
-    assert max(took_s) < 1.0, f"the slowest of {RELOADS} saves took {max(took_s):.3f} s"
+    assert tally.served > 5 * reloads
+    if reloads > 100:  # the short form shares its processors with other tests
+        assert max(took_s) < 1.0, f"the slowest of {reloads} saves took {max(took_s):.3f} s"
 
 
 @pytest.mark.quiet
@@ -195,14 +203,15 @@ async def reload_many(daemon: Daemon, admin: aiohttp.ClientSession, numbers: ran
             assert (await response.json())["result"] in ("applied", "noop")
 
 
-async def test_a_thousand_reloads_leave_nothing_behind(daemon: Daemon, first: FakeProvider) -> None:
+@FORMS
+async def test_reloads_leave_nothing_behind(daemon: Daemon, first: FakeProvider, reloads: int) -> None:
     daemon.write(PROVIDERS.format(url=first.url), routing(999))
     async with daemon, daemon.unix_session() as admin:
         pid = daemon.process.pid
         await reload_many(daemon, admin, range(100))
         before_kib, fds, threads = resident_kib(pid), _fds(pid), _threads(pid)
-        await reload_many(daemon, admin, range(100, 1000))
-        assert await generation(admin) == 1001
+        await reload_many(daemon, admin, range(100, 100 + reloads))
+        assert await generation(admin) == 101 + reloads
         assert resident_kib(pid) - before_kib <= 2048
         assert _fds(pid) <= fds
         assert _threads(pid) <= threads

@@ -32,6 +32,35 @@ async def test_a_stream_in_hand_finishes_after_sigterm(daemon: Daemon, first: Fa
     assert not daemon.socket_path.exists()
 
 
+async def test_who_has_come_in_is_heard_although_the_doors_are_closed(
+    daemon: Daemon, first: FakeProvider
+) -> None:
+    daemon.write(PROVIDERS.format(url=first.url))
+    async with daemon:
+        reader, writer = await asyncio.open_connection("127.0.0.1", daemon.port)
+        async with daemon.session() as session, session.get("/healthz") as response:
+            assert response.status == 200  # the other one was let in before
+        daemon.signal(signal.SIGTERM)
+        await closed(daemon.port)
+        writer.write(b"GET /healthz HTTP/1.1\r\nhost: localhost:%d\r\n\r\n" % daemon.port)
+        async with asyncio.timeout(5):
+            answer = await reader.read()
+            assert await daemon.process.wait() == 0
+        writer.close()
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"Connection: close\r\n" in answer
+
+
+async def closed(port: int) -> None:
+    """Returns as soon as nobody is let in any more."""
+    while True:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except ConnectionError:
+            return
+        writer.close()
+
+
 async def test_a_second_sigterm_does_not_wait(daemon: Daemon, first: FakeProvider) -> None:
     first.manner = hang
     daemon.write(PROVIDERS.format(url=first.url))

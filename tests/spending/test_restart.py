@@ -64,7 +64,7 @@ async def seconds_to_ready(rig: Rig, times: int) -> tuple[float, float]:
 @pytest.mark.parametrize(
     "entries",
     [
-        pytest.param(20_000, id="short"),
+        pytest.param(5_000, id="short"),
         pytest.param(1_000_000, id="long", marks=(pytest.mark.proof, pytest.mark.timeout(600))),
     ],
 )
@@ -72,11 +72,12 @@ async def test_restart_is_quick_with_many_entries(tmp_path: Path, entries: int, 
     few, many = (Rig(tmp_path / name, provider=PRICED, routing=ROUTING, count=1) for name in ("few", "many"))
     build(state_dir(few), 1)
     build(state_dir(many), entries)
+    times = 3 if entries >= 1_000_000 else 1
     found = []
     for rig in (few, many):
         async with rig:
             metered(rig)
-            found.append(await seconds_to_ready(rig, 3))
+            found.append(await seconds_to_ready(rig, times))
     (few_s, _), (many_s, cpu_s) = found
     figures.note("entries", entries)
     figures.note("ready again after a kill, one entry", few_s, "ms")
@@ -84,4 +85,4 @@ async def test_restart_is_quick_with_many_entries(tmp_path: Path, entries: int, 
     figures.note("what so many entries add", many_s - few_s, "ms")
     if entries >= 1_000_000:  # whose start runs alone; others share the machine with it
         figures.at_most("ready again after a kill", many_s, 1.0, "ms", repr(found))
-    assert sums_of(state_dir(many)).attempts == entries + 3
+    assert sums_of(state_dir(many)).attempts == entries + times

@@ -643,7 +643,7 @@ class Traffic(RuleBasedStateMachine):
         assert len(told) == len(set(told)) or len(self.amounts) > 1, "a threshold was told twice"
 
 
-Traffic.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+Traffic.TestCase.settings = settings(stateful_step_count=40)
 TestTraffic = Traffic.TestCase
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from llmproxyd.surfaces.pieces import MAX_DEPTH, pieces_of
+from llmproxyd.values.privacy import Unread
 from llmproxyd.values.request import Dialect, Operation, Request
 
 BYTES = base64.b64encode(bytes(range(256)) * 4).decode()
@@ -15,8 +16,8 @@ BYTES = base64.b64encode(bytes(range(256)) * 4).decode()
 
 def read(document: dict[str, Any], **more: Any) -> tuple[dict[str, str], frozenset[str]]:
     request = Request(Operation.CHAT, Dialect.OPENAI_CHAT, "openai-chat", "m", False, b"", document, **more)
-    pieces, unscanned = pieces_of(request)
-    return {piece.place: piece.text for piece in pieces}, unscanned
+    pieces, unread = pieces_of(request)
+    return {piece.place: piece.text for piece in pieces}, frozenset(each.kind for each in unread)
 
 
 @pytest.mark.parametrize(
@@ -106,8 +107,23 @@ def test_a_document_that_is_text_is_no_file() -> None:
 def test_numbers_and_names_that_tell_something_are_texts_too() -> None:
     texts, _ = read({"metadata": {"card": 4111111111111111, "max": 4096, "078-05-1120": True}})
     assert texts["metadata.card"] == "4111111111111111"
-    assert "078-05-1120" in texts.values()
+    assert texts["metadata (a name in it)"] == "078-05-1120"
     assert "4096" not in texts.values()
+
+
+def test_no_place_tells_what_was_written_there() -> None:
+    texts, _ = read({"metadata": {"jane@example.com": {"note": "SECRET"}}})
+    assert texts == {"metadata (a name in it)": "jane@example.com", "metadata.*.note": "SECRET"}
+
+
+def test_what_is_not_read_has_its_place() -> None:
+    image = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{BYTES}"}}
+    document = {
+        "messages": [{"content": ["hello", image]}],
+        "extra": {"mime_type": "audio/wav", "data": BYTES},
+    }
+    request = Request(Operation.CHAT, Dialect.OPENAI_CHAT, "openai-chat", "m", False, b"", document)
+    assert pieces_of(request)[1] == (Unread("messages[0].content[1]", "image"), Unread("extra.data", "audio"))
 
 
 def test_headers_that_go_on_are_texts_and_words_of_the_dialect_are_none() -> None:
