@@ -347,11 +347,7 @@ class _Daemon:
         server = self._web.new_server()
         doors = [await start(listener, server) for listener in listeners]
         self._first = None
-        # What was made so far lives as long as we do, but for some garbage that is not worth a look at all the rest: the
-        # collector need not see it again.
-        gc.freeze()
-        gc.set_threshold(10_000, 20, 50)
-        gc.enable()
+        prepare_collector()
         self._overload.start()
         self._tell_started(listeners)
         for running in (self._reloader.run(), self._prober.run(), self._jobs.run(), self._beat()):
@@ -496,6 +492,14 @@ class _Daemon:
         self._notifier.flush()
         await self._webhooks.close()
         _log.info("stopped", cut=left)
+
+
+def prepare_collector() -> None:
+    """What was made so far lives as long as we do, but for some garbage that is not worth a look at all the rest: the
+    collector need not see it again."""
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 50)
+    gc.enable()
 
 
 def _is_open(listener: Listener) -> bool:

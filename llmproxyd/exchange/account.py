@@ -73,7 +73,10 @@ class ExchangeRecord:
 
     def claim(self, name: str) -> str:
         """What the caller said of itself under ``project``, ``user`` or ``task``; empty if nothing."""
-        return next((value for known, value in self.claims if known == name), "") if self.claims else ""
+        for known, value in self.claims:
+            if known == name:
+                return value
+        return ""
 
     @property
     def sent(self) -> int:

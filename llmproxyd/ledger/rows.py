@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import fields
-from types import MappingProxyType
+from operator import add, attrgetter
 from typing import Any, Final, TypeAlias
 
 import msgspec
 
 from llmproxyd.values.cost import Usage
-from llmproxyd.values.ledger import SCOPE_FIELDS, SCOPES, Entry, Total
+from llmproxyd.values.ledger import SCOPE_FIELDS, SCOPES, Entry, Settlement, Total
 
 HOUR_S: Final = 3600
 NOTHING: Final = Usage()
@@ -19,15 +19,17 @@ Sums: TypeAlias = dict[tuple[str, int, str], list[int]]
 
 _encode = msgspec.json.Encoder().encode
 _decode_usage = msgspec.json.Decoder(Usage).decode
-_DEFAULTS: Final[Mapping[str, Any]] = MappingProxyType(
-    {field.name: getattr(NOTHING, field.name) for field in fields(Usage)}
-)
+_USAGE_FIELDS: Final = tuple(field.name for field in fields(Usage))
+_values_of: Final = attrgetter(*_USAGE_FIELDS)
+_DEFAULTS: Final = _values_of(NOTHING)
+_names_of: Final = attrgetter(*SCOPE_FIELDS.values())
 
 
 def entry_row(entry: Entry) -> tuple[Any, ...]:
     """The columns of ``entries`` from ``id`` on, in the table's order."""
     intent, settled = entry.intent, entry.settlement
-    counted = settled.counted or NOTHING
+    told = settled.counted
+    counted = told or NOTHING
     return (
         intent.id,
         intent.request_id,
@@ -53,7 +55,7 @@ def entry_row(entry: Entry) -> tuple[Any, ...]:
         settled.outcome,
         settled.failure,
         settled.disputed,
-        int(is_estimated(entry)),
+        int(_is_estimated(settled, told)),
         counted.input_tokens,
         counted.output_tokens,
         counted.cache_read_tokens,
@@ -69,12 +71,11 @@ def entry_row(entry: Entry) -> tuple[Any, ...]:
     )
 
 
-def is_estimated(entry: Entry) -> bool:
+def _is_estimated(settled: Settlement, counted: Usage | None) -> bool:
     """Whether tokens and cost rest on our estimate, not on the provider's word."""
-    settled = entry.settlement
     if settled.outcome == "orphaned":
         return True
-    return settled.counted is not None and (settled.counted.estimated or settled.counted is settled.estimate)
+    return counted is not None and (counted.estimated or counted is settled.estimate)
 
 
 def parse_usage(text: str | None) -> Usage | None:
@@ -102,10 +103,12 @@ def sums_of(entries: Iterable[Entry]) -> Sums:
             int(cost is None),
         )
         hour_s = hour_of(_micro(intent.at_s))
-        for scope in SCOPES:
-            name = "" if scope == "overall" else getattr(intent, SCOPE_FIELDS[scope])
+        for scope, name in zip(SCOPES, ("", *_names_of(intent)), strict=True):
             known = sums.get((scope, hour_s, name))
-            sums[scope, hour_s, name] = list(growth) if known is None else _added(known, growth)
+            if known is None:
+                sums[scope, hour_s, name] = list(growth)
+            else:
+                known[:] = map(add, known, growth)
     return sums
 
 
@@ -122,10 +125,6 @@ def add_part(totals: dict[tuple[str, str], Total], row: tuple[Any, ...]) -> None
         )
 
 
-def _added(known: list[int], growth: Iterable[int]) -> list[int]:
-    return [have + more for have, more in zip(known, growth, strict=True)]
-
-
 def _micro(seconds: float) -> float:
     return round(seconds, 6)
 
@@ -133,5 +132,5 @@ def _micro(seconds: float) -> float:
 def _usage_text(usage: Usage | None) -> str | None:
     if usage is None:
         return None
-    told = {name: value for name, usual in _DEFAULTS.items() if (value := getattr(usage, name)) != usual}
-    return _encode(told).decode()
+    columns = zip(_USAGE_FIELDS, _values_of(usage), _DEFAULTS, strict=True)
+    return _encode({name: value for name, value, usual in columns if value != usual}).decode()

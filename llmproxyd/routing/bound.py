@@ -34,7 +34,6 @@ TOOLS_TOKENS: Final = 1_024
 
 _OF_ANY_LENGTH: Final = frozenset({Capability.VISION, Capability.AUDIO, Capability.FILES})
 _WORDLESS: Final = frozenset({Operation.EMBEDDING})
-_TIER_WORDS: Final = (b"service_tier", b"serviceTier", b'"speed"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +62,9 @@ def extent_of(request: Request, overrides: Overrides = NO_OVERRIDES) -> Extent:
 
 def asks_for_tier(body: bytes) -> bool:
     """Whether it may be served in another way than usual, at other prices."""
-    return any(word in body for word in _TIER_WORDS)
+    if b"service" in body and (b"service_tier" in body or b"serviceTier" in body):
+        return True
+    return b'"speed"' in body
 
 
 def extent_asked(question: Question, overrides: Overrides = NO_OVERRIDES) -> Extent:

@@ -182,20 +182,26 @@ class Components:
     @property
     def nanos(self) -> int:
         """Rounded half up, once."""
-        return (self.femtos + FEMTOS_PER_NANO // 2) // FEMTOS_PER_NANO
+        return _rounded(self.femtos)
 
 
 def cost_of(usage: Usage, price: Price) -> int:
-    """Nano-dollars for ``usage`` at ``price``. Shares are charged once, at their own rate; rounded half up, once."""
-    return 0 if price is FREE else components(usage, price).nanos
+    """Nano-dollars for ``usage`` at ``price``. Shares are charged once, at their own rate; rounded half up, once.
+
+    The same sum as that of the components, which every answer would have to take apart for nothing.
+    """
+    if price is FREE:
+        return 0
+    _, served, step = _served(usage, price)
+    rates = served if step is None else step.price
+    femtos = sum([count * rates.rate(kind) for kind, count in _counts(usage)])
+    fees_nanos = served.per_request_nanos + usage.web_searches * served.per_search_nanos
+    return _rounded(femtos + fees_nanos * FEMTOS_PER_NANO)
 
 
 def components(usage: Usage, price: Price) -> Components:
     """What ``usage`` costs at ``price``, by kind; kinds without anything in them are left out."""
-    tier = usage.tier if usage.tier in price.tiers else None
-    served = price if tier is None else price.tiers[tier]
-    read = usage.input_tokens if usage.billed is None else usage.billed[0]
-    step = next((s for s in reversed(served.steps) if read > s.above_tokens), None)
+    tier, served, step = _served(usage, price)
     rates = served if step is None else step.price
     lines = [Line(kind, count, rates.rate(kind)) for kind, count in _counts(usage) if count]
     if served.per_request_nanos:
@@ -203,6 +209,20 @@ def components(usage: Usage, price: Price) -> Components:
     if usage.web_searches:
         lines.append(Line("web_search", usage.web_searches, served.per_search_nanos * FEMTOS_PER_NANO))
     return Components(tuple(lines), tier, 0 if step is None else step.above_tokens)
+
+
+def _served(usage: Usage, price: Price) -> tuple[str | None, Price, Step | None]:
+    """The tier that has a price of its own, the price it was served at, and the step of that which was reached."""
+    tier = usage.tier if usage.tier in price.tiers else None
+    served = price if tier is None else price.tiers[tier]
+    if not served.steps:
+        return tier, served, None
+    read = usage.input_tokens if usage.billed is None else usage.billed[0]
+    return tier, served, next((s for s in reversed(served.steps) if read > s.above_tokens), None)
+
+
+def _rounded(femtos: int) -> int:
+    return (femtos + FEMTOS_PER_NANO // 2) // FEMTOS_PER_NANO
 
 
 def usd_text(femtos: int) -> str:
@@ -244,7 +264,8 @@ def _counts(usage: Usage) -> Iterator[tuple[str, int]]:
 def _shares(whole: int, shares: tuple[tuple[str, int], ...], rest: str) -> Iterator[tuple[str, int]]:
     """What does not fit into the whole any more is part of a share before it (cached images, say): charged there."""
     for kind, count in shares:
-        taken = min(count, whole)
-        yield kind, taken
-        whole -= taken
+        if count:
+            taken = min(count, whole)
+            yield kind, taken
+            whole -= taken
     yield rest, whole

@@ -74,6 +74,11 @@ class TestTheModelIsNotThere:
     def test_it_costs_at_most_so_many_times_as_much(self, price: Any, found: list[str]) -> None:
         assert names(WANTED, replace(ALIKE, price=price)) == found
 
+    def test_nobody_may_who_can_cost_more_than_the_caller_allows(self) -> None:
+        """16,448 tokens at most: 0.016448 USD with the model that was wanted, three times as much with the one like it."""
+        assert names(WANTED, ALIKE, SMALL, max_cost_nanos=16_448_000) == ["c/small"]
+        assert names(WANTED, ALIKE, SMALL, max_cost_nanos=49_344_000) == ["b/alike", "c/small"]
+
     def test_where_the_price_was_unknown_only_what_is_free_is_known_to_cost_no_more(self) -> None:
         unpriced, free = (
             replace(WANTED, price=None),

@@ -190,6 +190,43 @@ class TestMaxCost:
         assert order(plan) == ["c/unknown"]
 
 
+class TestTheCallersBound:
+    """936 bytes and 64 tokens of frame in, 500 tokens out: 0.06 USD at most with the dear one, 0.006 with the cheap one."""
+
+    FACTS: Mapping[str, Any] = {"prompt": KNOWN, "bytes_in": 936, "max_output_tokens": 500}
+
+    def test_is_kept_to_the_nano_dollar(self) -> None:
+        world = snapshot(CHEAP, DEAR)
+        assert order(ask(world, max_cost_nanos=60_000_000, **self.FACTS)) == ["a/dear", "b/cheap"]
+        assert order(ask(world, max_cost_nanos=59_999_999, **self.FACTS)) == ["b/cheap"]
+
+    def test_drops_who_cannot_say_what_it_costs(self) -> None:
+        plan = ask(snapshot(*EVERYBODY), max_cost_nanos=0, **self.FACTS)
+        assert order(plan) == ["d/home"]
+        assert reasons(plan)["c/unknown"] == (
+            "c/unknown: its price is unknown, and x-llmproxyd-max-cost allows 0.00 USD"
+        )
+
+    def test_goes_by_the_output_that_a_rule_allows(self) -> None:
+        short = cost(set=Overrides(max_tokens=5))
+        assert order(ask(snapshot(DEAR, rules=[short]), max_cost_nanos=10_500_000, **self.FACTS)) == [
+            "a/dear"
+        ]
+
+    def test_and_a_rules_are_both_kept(self) -> None:
+        rules = [cost(max_cost_nanos=10**7)]
+        plan = ask(snapshot(CHEAP, DEAR, rules=rules), max_cost_nanos=5_999_999, **self.FACTS)
+        assert plan.failure is not None
+        assert (plan.failure.kind, plan.failure.code) == (FailureKind.LIMIT_REACHED, "max_cost")
+        assert "rule `thrift` allows" in plan.failure.message
+        assert "x-llmproxyd-max-cost allows" in plan.failure.message
+
+    def test_is_no_matter_for_counting_tokens(self) -> None:
+        able = deployment("c/unknown", operations=frozenset({Operation.COUNT_TOKENS}))
+        plan = ask(snapshot(able), operation=Operation.COUNT_TOKENS, max_cost_nanos=0, prompt=KNOWN)
+        assert order(plan) == ["c/unknown"]
+
+
 class TestBudgets:
     FACTS: Mapping[str, Any] = {
         "prompt": KNOWN,

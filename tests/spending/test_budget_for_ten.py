@@ -124,12 +124,23 @@ async def kill_in_the_middle(rig: Rig, till: Metered, project: str, *, under_way
     await rig.restart()
 
 
+async def admitted_before_any_is_answered(rig: Rig, till: Metered, project: str, count: int) -> int:
+    """What the first have used must not make room for the last of the same wave."""
+    released, seen, load = asyncio.Event(), len(rig.one.seen), charged_to(project)
+    rig.one.manner = till.held(released, till.serving(rig.pace))
+    asked = (ask(rig, load, stream=bool(n % 2), max_tokens=TOKENS) for n in range(count))
+    asking = [asyncio.ensure_future(one) for one in asked]
+    await until(lambda: sum(one.done() for one in asking) + len(rig.one.seen) - seen == count)
+    released.set()
+    return tally(await asyncio.gather(*asking))[200]
+
+
 async def test_budget_for_ten_counts_what_was_used_not_what_was_reserved(new_rig: NewRig) -> None:
     """Whoever says less than they might leaves room: each wave fits into what the ones before did not use."""
     used = 10
     async with new_rig(provider=PRICED, routing=ROUTING, count=1) as rig:
-        metered(rig, lambda number, pieces: Counts(5, used))
-        waves = [tally(await all_at_once(rig, "brief", 20))[200] for _ in range(6)]
+        till = metered(rig, lambda number, pieces: Counts(5, used))["one"]
+        waves = [await admitted_before_any_is_answered(rig, till, "brief", 20) for _ in range(6)]
     spent_tokens, expected = 0, []
     for _ in waves:
         expected.append((FITTING * TOKENS - spent_tokens) // TOKENS)
