@@ -2,11 +2,14 @@
 # make test   install what is needed and run every test
 # make bench-privacy  what the detectors of personal and secret data find, miss, mistake and cost
 # make bench-privacy-heldout  the same on made values and texts that the detectors were not corrected against
-# make proof  the long forms of everything that has one, alone and one after the other; then each property ten times as often
+# make proof  the long forms of everything that has one: first those that measure time, alone; then all others, and each
+#             property ten times as often
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+# Where long forms measure time, and so run one after the other.
+TIMED  := tests/faults tests/spending tests/scenarios
 
 .PHONY: run test proof check lint types bench bench-privacy bench-privacy-heldout setup lock clean
 
@@ -20,8 +23,9 @@ test: $(STAMP)
 
 # Many of them measure time: run nothing else meanwhile.
 proof: $(STAMP)
-	$(BIN)/python -m pytest -m proof -vv $(PYTEST_ARGS)
-	$(BIN)/python -m pytest -m "hypothesis and not proof" --hypothesis-profile proof -n auto $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m proof -vv $(TIMED) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "proof or (hypothesis and not quiet)" --hypothesis-profile proof -n auto --dist load \
+	  $(TIMED:%=--ignore %) -v $(PYTEST_ARGS)
 
 check: $(STAMP)
 	$(BIN)/llmproxyd check --config-dir .
