@@ -31,8 +31,8 @@ from llmproxyd.config.report import format_text
 from llmproxyd.exchange.account import Account
 from llmproxyd.exchange.books import Books
 from llmproxyd.exchange.gate import Gates
+from llmproxyd.exchange.means import Means
 from llmproxyd.exchange.probe import Prober
-from llmproxyd.exchange.run import Means
 from llmproxyd.exchange.upstream import Upstream
 from llmproxyd.exchange.webhooks import Webhooks
 from llmproxyd.exits import Exit

@@ -72,7 +72,8 @@ class Spoken(Protocol):
 class Source(Protocol):
     """Where an answer comes from: an exchange of its own, or somebody else's. As ``exchange.run.Exchange``."""
 
-    waited_s: float
+    @property
+    def waited_s(self) -> float: ...
 
     @property
     def cost_nanos(self) -> int | None: ...

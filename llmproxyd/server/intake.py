@@ -16,7 +16,8 @@ from llmproxyd.exchange.account import Ending, ExchangeRecord
 from llmproxyd.exchange.gate import Toll
 from llmproxyd.exchange.lane import Voice
 from llmproxyd.exchange.masked import UNMASKED_CODE
-from llmproxyd.exchange.run import Exchange, Means
+from llmproxyd.exchange.means import Means
+from llmproxyd.exchange.run import Exchange
 from llmproxyd.in_force import Generation, InForce
 from llmproxyd.routing.across import further
 from llmproxyd.routing.bound import Extent, at_most, extent_of

@@ -16,7 +16,8 @@ from llmproxyd.exchange.attempt import RunningAttempt
 from llmproxyd.exchange.books import Books
 from llmproxyd.exchange.gate import Gates, Toll
 from llmproxyd.exchange.lane import Voice, choose_dialect, choose_lane
-from llmproxyd.exchange.run import Exchange, Means
+from llmproxyd.exchange.means import Means
+from llmproxyd.exchange.run import Exchange
 from llmproxyd.exchange.upstream import Upstream
 from llmproxyd.state.budgets import Budgets
 from llmproxyd.state.hedge_budget import HedgeBudget

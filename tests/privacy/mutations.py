@@ -137,9 +137,9 @@ MUTATIONS = (
     ),
     # --- retry
     Mutation(
-        "the second time all is shown", "retry", "exchange/run.py",
+        "the second time all is shown", "retry", "exchange/attempts.py",
         "if candidate.masked:",
-        "if candidate.masked and len(self._attempts) == len({a.candidate for a in self._attempts}):",
+        "if candidate.masked and len(self.log) == len({a.candidate for a in self.log}):",
         _WAYS_OUT,
     ),
     Mutation(
@@ -182,9 +182,9 @@ MUTATIONS = (
     ),
     # --- hedge
     Mutation(
-        "who is asked beside sees all", "hedge", "exchange/run.py",
+        "who is asked beside sees all", "hedge", "exchange/attempts.py",
         "if candidate.masked:",
-        "if candidate.masked and not self._open:",
+        "if candidate.masked and not self.open:",
         _WAYS_OUT,
     ),
     Mutation(
@@ -201,9 +201,9 @@ MUTATIONS = (
     ),
     # --- continuation
     Mutation(
-        "who goes on sees all", "continuation", "exchange/run.py",
+        "who goes on sees all", "continuation", "exchange/attempts.py",
         "if candidate.masked:",
-        "if candidate.masked and self._seam is None:",
+        "if candidate.masked and self.seam is None:",
         _WAYS_OUT,
     ),
     Mutation(
@@ -269,7 +269,7 @@ MUTATIONS = (
     Mutation(
         "names are looked up ahead, also of those who were dropped", "look-up", "exchange/run.py",
         "        self._means.retries.request(self._clock())\n",
-        "        for each in self._plan.dropped:\n"
+        "        for each in self._attempts.plan.dropped:\n"
         '            name = each.deployment.provider.base_url.split("/")[2].partition(":")[0]\n'
         "            await asyncio.get_running_loop().getaddrinfo(name, 443)\n"
         "        self._means.retries.request(self._clock())\n",

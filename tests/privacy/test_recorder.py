@@ -111,10 +111,10 @@ def test_the_recorder_sees_what_a_fault_behind_the_decision_lets_out(tmp_path: P
     copy = Copy(tmp_path / "copy")
     (tmp_path / "asked").mkdir()
     (tmp_path / "named").mkdir()
-    extend = "more = self._asker.further(self._plan, failure)"
+    extend = "more = self._asker.further(plan, failure)"
     with (
         copy.planted("exchange/upstream.py", "        require(clearance, deployment)\n", ""),
-        copy.planted("exchange/run.py", extend, f"{extend} or self._plan.dropped"),
+        copy.planted("exchange/run.py", extend, f"{extend} or plan.dropped"),
     ):
         leaked = record(copy.root, tmp_path / "asked", 600)["leaked"]
     assert leaked["requests"]
