@@ -37,7 +37,9 @@ _NAMES = {
 _PLUS_WORDS = re.compile(r"[\w%.,:@()/-]+(?:\+[\w%.,:@()/-]+){2,}")
 _SPACED_SIGNS = re.compile(r"(?<![A-Za-z0-9])(?:[A-Za-z0-9@.+/():_-] {1,3}){6,200}[A-Za-z0-9](?![A-Za-z0-9])")
 _SPACED_DIGITS = re.compile(r"[0-9](?: {1,3}(?:[-./():+] {0,3})?[0-9](?![0-9])){5,80}")
-_PARTED_DIGITS = re.compile(r"(?<![0-9A-Za-z.])[0-9]([-._,*|])[0-9](?:\1[0-9]){6,80}(?![0-9A-Za-z])")
+_PARTED_SIGNS = re.compile(
+    r"(?<![0-9A-Za-z.])[0-9A-Za-z]([-._,*|]| [-._*|] )[0-9A-Za-z](?:\1[0-9A-Za-z]){6,80}(?![0-9A-Za-z])"
+)
 _MIN_SPACED_DIGITS = 4
 
 # Letters of Cyrillic, Greek, Armenian and Latin's own extensions that are drawn like those of ASCII.
@@ -60,7 +62,11 @@ _HIDING_PATTERNS = (
     r"[\pL\pN_%.,:@()/-]\+[\pL\pN_%.,:@()/-]+\+[\pL\pN_%.,:@()/-]",
     r"(?:^|[^0-9A-Za-z])(?:[0-9A-Za-z@.+/():_-] [ ]?[ ]?){6}[0-9A-Za-z]",
     r"(?:[0-9] [-./():+ ]{0,6}){5}[0-9]",
-    r"[0-9](?:(?:-[0-9]){7}|(?:\.[0-9]){7}|(?:_[0-9]){7}|(?:,[0-9]){7}|(?:\*[0-9]){7}|(?:\|[0-9]){7})",
+    r"[0-9A-Za-z](?:"
+    + "|".join(
+        f"(?:{mark}[0-9A-Za-z]){{7}}" for mark in (" ?- ?", r" ?\. ?", " ?_ ?", ",", r" ?\* ?", r" ?\| ?")
+    )
+    + ")",
 )
 
 
@@ -111,6 +117,17 @@ def to_plain(view: View) -> tuple[View, tuple[View, ...]]:
     have them. Each may be wrong where the plain one is right, so each is read for itself.
     """
     hidden = _hidden_in(view.text)
+    # In a form's data a plus is a blank and `%2B` a plus: after the escapes are undone nobody can tell them apart.
+    form = _with_pluses_as_blanks(view) if {_ESCAPED, _PLUSES} <= hidden else None
+    view, hidden = _unescaped(view, hidden)
+    readings = [_READINGS[number](view) for number in sorted(hidden) if number in _READINGS]
+    if form is not None:
+        readings.append(_unescaped(form, hidden | {_ESCAPED})[0])
+    return view, tuple(reading for reading in readings if reading.text != view.text)
+
+
+def _unescaped(view: View, hidden: frozenset[int]) -> tuple[View, frozenset[int]]:
+    """The view without escapes, and what is hidden in it then."""
     for _ in range(_ROUNDS):
         if _ESCAPED not in hidden:
             break
@@ -118,8 +135,7 @@ def to_plain(view: View) -> tuple[View, tuple[View, ...]]:
         hidden = _hidden_in(view.text)
         if view.text == before.text:
             break
-    readings = (_READINGS[number](view) for number in sorted(hidden) if number in _READINGS)
-    return view, tuple(reading for reading in readings if reading.text != view.text)
+    return view, hidden
 
 
 def _hidden_in(text: str) -> frozenset[int]:
@@ -218,9 +234,9 @@ def _spaced(text: str, pattern: re.Pattern[str], mark: str | None) -> Iterator[C
 def _marks(text: str, start: int, end: int, mark: str) -> Iterator[Cut]:
     at = text.find(mark, start, end)
     while at >= 0:
-        stop = at + 1
-        while text[stop] == mark:
-            stop += 1
+        stop = at + len(mark)
+        while text.startswith(mark, stop):
+            stop += len(mark)
         yield at, stop, ""
         at = text.find(mark, stop, end)
 
@@ -229,5 +245,5 @@ _READINGS: Mapping[int, Callable[[View], View]] = {
     _PLUSES: _with_pluses_as_blanks,
     _SIGNS_SPACED: lambda view: view.replaced(_spaced(view.text, _SPACED_SIGNS, " ")),
     _DIGITS_SPACED: lambda view: view.replaced(_spaced(view.text, _SPACED_DIGITS, " ")),
-    _PARTED: lambda view: view.replaced(_spaced(view.text, _PARTED_DIGITS, None)),
+    _PARTED: lambda view: view.replaced(_spaced(view.text, _PARTED_SIGNS, None)),
 }

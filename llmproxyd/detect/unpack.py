@@ -45,14 +45,15 @@ def _sign_set() -> re2.Set:
 
 def unpack(view: View) -> Iterator[View]:
     """Every text found packed in the view, in the form it had before it was packed."""
-    seen: set[int] = set()
+    done: list[tuple[int, int]] = []
     for number in sorted(_SIGNS.Match(view.text.encode()) or ()):
         regex, read = _READERS[number]
         for match in regex.finditer(view.text):
             start, end = match.span(1)
-            text = None if end in seen else read(match[1])
+            known = any(begin <= start and end <= stop for begin, stop in done)
+            text = None if known else read(match[1])
             if text is not None:
-                seen.add(end)
+                done.append((start, end))
                 yield view.unpacked(text, start, end)
 
 
@@ -88,7 +89,8 @@ def _readable(raw: bytes) -> str | None:
     return text if printed >= _PRINTED * len(text) else None
 
 
-_PATTERNS = (_BASE64_ASCII, _BASE64_LONG, *_HEX)
+# What is wrapped is read as a whole first: a value may stand where a line ends.
+_PATTERNS = (_BASE64_LONG, _BASE64_ASCII, *_HEX)
 _SIGNS = _sign_set()
 _READERS: tuple[tuple[Any, Callable[[str], str | None]], ...] = tuple(
     (re2.compile(pattern), _from_base64 if number < 2 else _from_hex)
