@@ -25,10 +25,12 @@ _LETTERS = re.compile(r"[A-Za-z]")
 # All begin with one of three signs, written first: so `re` skips to them as fast as memory is read.
 _ESCAPE = re.compile(
     r"[%\\&](?:(?<=%)(?P<percent>[0-9A-Fa-f]{2}(?:%[0-9A-Fa-f]{2})*)"
-    r"|(?<=\\)\\{0,7}(?:u(?P<long>[0-9A-Fa-f]{4})|x(?P<short>[0-9A-Fa-f]{2})|(?P<sign>[\"'/nrtbf@]))"
+    r"|(?<=\\)\\{0,7}(?:u(?P<long>[0-9A-Fa-f]{4})|x(?P<short>[0-9A-Fa-f]{2}(?:\\{1,8}x[0-9A-Fa-f]{2})*)|(?P<sign>[\"'/nrtbf@]))"
     r"|(?<=&)(?:\#(?P<decimal>[0-9]{1,7});|\#[xX](?P<hex>[0-9A-Fa-f]{1,6});"
     r"|(?P<name>amp|lt|gt|quot|apos|nbsp|commat|period|hyphen|plus|colon|sol);))"
 )
+_PERCENT = re.compile(r"%[2-7][0-9A-Fa-f]")
+_ESCAPED_X = re.compile(r"\\+x")
 _SIGNS = {"n": "\n", "r": "\n", "t": " ", "b": " ", "f": " "}
 _NAMES = {
     "amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'", "nbsp": " ", "commat": "@", "period": ".",
@@ -118,7 +120,8 @@ def to_plain(view: View) -> tuple[View, tuple[View, ...]]:
     """
     hidden = _hidden_in(view.text)
     # In a form's data a plus is a blank and `%2B` a plus: after the escapes are undone nobody can tell them apart.
-    form = _with_pluses_as_blanks(view) if {_ESCAPED, _PLUSES} <= hidden else None
+    is_form = {_ESCAPED, _PLUSES} <= hidden and _PERCENT.search(view.text)
+    form = _with_pluses_as_blanks(view) if is_form else None
     view, hidden = _unescaped(view, hidden)
     readings = [_READINGS[number](view) for number in sorted(hidden) if number in _READINGS]
     if form is not None:
@@ -202,12 +205,20 @@ def _unescape(match: re.Match[str]) -> str | None:
     kind, written = match.lastgroup, match[match.lastgroup or 0]
     if kind == "percent":
         return _from_utf8(unquote_to_bytes(f"%{written}"))
+    if kind == "short":
+        return _from_bytes(bytes.fromhex(_ESCAPED_X.sub("", written)))
     if kind == "sign":
         return _SIGNS.get(written, written)
     if kind == "name":
         return _NAMES[written]
     number = int(written, 10 if kind == "decimal" else 16)
     return chr(number) if 8 < number < 0xD800 or 0xE000 <= number <= 0x10FFFF else None
+
+
+def _from_bytes(raw: bytes) -> str | None:
+    """Bytes one by one: those of UTF-8, or else each a character of its own."""
+    text = _from_utf8(raw) or raw.decode("latin-1")
+    return text if min(text) > "\x08" else None
 
 
 def _from_utf8(raw: bytes) -> str | None:
