@@ -36,7 +36,7 @@ _NAMES = {
     "amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'", "nbsp": " ", "commat": "@", "period": ".",
     "hyphen": "-", "plus": "+", "colon": ":", "sol": "/",
 }  # fmt: skip
-_PLUS_WORDS = re.compile(r"[\w%.,:@()/-]+(?:\+[\w%.,:@()/-]+){2,}")
+_PLUS_WORDS = re.compile(r"(?<![\w%.,:@()/-])[\w%.,:@()/-]++(?:\+[\w%.,:@()/-]++){2,}")
 _SPACED_SIGNS = re.compile(r"(?<![A-Za-z0-9])(?:[A-Za-z0-9@.+/():_-] {1,3}){6,200}[A-Za-z0-9](?![A-Za-z0-9])")
 _SPACED_DIGITS = re.compile(r"[0-9](?: {1,3}(?:[-./():+] {0,3})?[0-9](?![0-9])){5,80}")
 _PARTED_SIGNS = re.compile(

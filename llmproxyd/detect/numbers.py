@@ -23,6 +23,7 @@ _Spans: TypeAlias = list[tuple[int, int]]
 _RUN = re.compile(r"[0-9](?=[0-9 ./-]{7})(?:(?:[./-]| [/-]? ?)?[0-9]){7,}")
 _GROUP = re.compile(r"[0-9]+")
 _SHAPE = re.compile(r"([0-9]+)([ ./-]?)")
+_NO_MARKS = str.maketrans("", "", " ./-")
 _MAX_LOOSE_CHARS = 48
 
 
@@ -166,7 +167,7 @@ def _groups(text: str, start: int, end: int) -> list[tuple[int, int]]:
 
 
 def _digits(text: str) -> str:
-    return text if text.isdigit() else "".join(filter(str.isdigit, text))
+    return text.translate(_NO_MARKS)
 
 
 def _goes_on(text: str, spans: _Spans, at: int, stop: int) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import binascii
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,11 +21,10 @@ MAX_DEPTH = 2
 _QUAD = r"[A-Za-f][A-HQ-Xg-nw-z0-3][ABEFIJMNQRUVYZcdghklopstwx014589][A-Za-z0-9+/_-]"
 _BORDER = r"(?:^|[^A-Za-z0-9+])"
 _BASE64_ASCII = rf"{_BORDER}((?:{_QUAD}){{3,}}[A-Za-z0-9+/_-]{{0,3}}={{0,2}})"
-_BASE64_LONG = r"(?:^|[^A-Za-z0-9+/_-])([A-Za-z0-9+/_-]{32,}(?:\n[A-Za-z0-9+/_-]{4,})*={0,2})"
-_HEX = (
-    r"(?:^|[^0-9A-Za-z])(?:0[xX])?((?:[0-9A-Fa-f]{2}){9,}|[0-9A-Fa-f]{2}(?:[ :,][0-9A-Fa-f]{2}){8,})\b",
-    r"\b(0x[0-9A-Fa-f]{2}(?:,? 0x[0-9A-Fa-f]{2}){8,})",
-)
+_BASE64_LONG = r"[A-Za-z0-9+/_-]{32,}(?:\n[A-Za-z0-9+/_-]{4,})*={0,2}"
+_HEX_LONG = r"(?:(?:[0-9A-Fa-f]{2}){9,}|[0-9A-Fa-f]{2}(?:[ :,][0-9A-Fa-f]{2}){8,})\b"
+_HEX_LISTED = r"\b0x[0-9A-Fa-f]{2}(?:,? 0x[0-9A-Fa-f]{2}){8,}"
+_HEX_BEGIN = re.compile(r"(?:^|[^0-9A-Za-z])(?:0[xX])?\Z")
 _NO_HEX = re.compile(r"0x|[ :,]")
 _HEX_DIGITS = re.compile(r"[0-9a-f-]+|[0-9A-F-]+")
 _URL_SAFE = str.maketrans("-_", "+/")
@@ -45,16 +45,29 @@ def _sign_set() -> re2.Set:
 
 def unpack(view: View) -> Iterator[View]:
     """Every text found packed in the view, in the form it had before it was packed."""
-    done: list[tuple[int, int]] = []
+    starts: list[int] = []
+    ends: list[int] = []
     for number in sorted(_SIGNS.Match(view.text.encode()) or ()):
-        regex, read = _READERS[number]
-        for match in regex.finditer(view.text):
-            start, end = match.span(1)
-            known = any(begin <= start and end <= stop for begin, stop in done)
-            text = None if known else read(match[1])
-            if text is not None:
-                done.append((start, end))
-                yield view.unpacked(text, start, end)
+        for start, end in _spans(number, view.text):
+            # The lines of what was wrapped are no texts of their own.
+            before = bisect_right(starts, start) if number != _WRAPPED else 0
+            if before and end <= ends[before - 1]:
+                continue
+            text = _READERS[number](view.text[start:end])
+            if text is None:
+                continue
+            if number == _WRAPPED:
+                starts.append(start)
+                ends.append(end)
+            yield view.unpacked(text, start, end)
+
+
+def _spans(number: int, text: str) -> Iterator[tuple[int, int]]:
+    regex = _REGEXES[number]
+    for match in regex.finditer(text):
+        start, end = match.span(regex.groups)
+        if number != _HEXADECIMAL or _HEX_BEGIN.search(text, max(0, start - 3), start):
+            yield start, end
 
 
 def _from_base64(written: str) -> str | None:
@@ -90,9 +103,8 @@ def _readable(raw: bytes) -> str | None:
 
 
 # What is wrapped is read as a whole first: a value may stand where a line ends.
-_PATTERNS = (_BASE64_LONG, _BASE64_ASCII, *_HEX)
+_PATTERNS = (_BASE64_LONG, _BASE64_ASCII, _HEX_LONG, _HEX_LISTED)
+_WRAPPED, _HEXADECIMAL = 0, 2
 _SIGNS = _sign_set()
-_READERS: tuple[tuple[Any, Callable[[str], str | None]], ...] = tuple(
-    (re2.compile(pattern), _from_base64 if number < 2 else _from_hex)
-    for number, pattern in enumerate(_PATTERNS)
-)
+_REGEXES: tuple[Any, ...] = tuple(re2.compile(pattern) for pattern in _PATTERNS)
+_READERS: tuple[Callable[[str], str | None], ...] = (_from_base64, _from_base64, _from_hex, _from_hex)
