@@ -75,8 +75,10 @@ def _named(kind: str, context: Context, pattern: re.Pattern[str]) -> Callable[[s
     def find(text: str) -> Iterator[Finding]:
         for match in signs.matches(pattern, text):
             start, digit = match.start(), _first_digit(match)
-            if is_glued_before(text, start):
-                start = digit  # the letters end the word that says what it is: Patienten-ID 123
+            if is_glued_before(text, start) or text[start - 1 : start].isalpha():
+                start = (
+                    digit  # the letters end the word that says what it is: Patienten-ID 123, prontuário 123
+                )
             glued = is_glued_before(text, start) or is_glued_behind(text, match.end())
             if not glued and context.before(text, digit):
                 yield Finding(kind, start, match.end(), kind)

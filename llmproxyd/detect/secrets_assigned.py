@@ -6,7 +6,6 @@ by RE2, which takes no longer for twenty alternatives than for one; what follows
 
 from __future__ import annotations
 
-import binascii
 import re
 from collections.abc import Iterator
 from itertools import islice
@@ -60,9 +59,6 @@ _NEARBY = re.compile(r"(?<=[\s\"'`=:(])[A-Za-z0-9+/_=.~:-]{20,512}")
 _PASSWORD = re2.compile(_PW_NAMES + r"[A-Za-z0-9_]*[\"']?\s*[:=]\s*")
 _QUOTED = re.compile(r"(?P<quote>[\"'])(?P<value>[^\s\"']{8,128})(?P=quote)")
 _BEARER = re.compile(r"(?i:\bbearer)\s+(?P<value>[A-Za-z0-9+/_=.~-]{16,512})")
-_BASIC = re.compile(
-    r"(?i:\bauthorization[\"']?\s{0,3}[:=,]\s{0,3}[\"']?basic)\s+(?P<value>[A-Za-z0-9+/_-]{8,512})"
-)
 _USER_FLAG = re.compile(
     r"(?:^|\s)(?:-u|--user)[ =]{0,3}[\"']?(?P<user>[^\s:\"']{1,64}):(?P<value>[^\s\"']{6,128})", re.MULTILINE
 )
@@ -122,22 +118,11 @@ def find_credentials(text: str) -> Iterator[Finding]:
     for match in islice(_BEARER.finditer(text), _MOST_NAMES):
         if _is_secret(match["value"]):
             yield Finding("secret.assigned", *match.span("value"), "bearer")
-    for match in islice(_BASIC.finditer(text), _MOST_NAMES):
-        user, colon, password = _from_base64(match["value"]).partition(":")
-        if colon and _is_password(password, user):
-            yield Finding("secret.assigned", *match.span("value"), "basic")
     for pattern in (_USER_FLAG, _NETRC):
         for match in islice(pattern.finditer(text), _MOST_NAMES):
             word = match["value"]
             if _is_password(word, match["user"]) and (looks_random(word) or _is_mixed(word)):
                 yield Finding("secret.password", *match.span("value"), "credentials")
-
-
-def _from_base64(written: str) -> str:
-    try:
-        return binascii.a2b_base64(written + "=" * (-len(written) % 4)).decode()
-    except ValueError:
-        return ""
 
 
 def _is_mixed(word: str) -> bool:
@@ -175,7 +160,7 @@ ASSIGNED: tuple[Detector, ...] = (
     Detector(
         "credentials",
         _ASSIGNED_KIND | {"secret.password"},
-        (r"(?i:bearer|basic)\s+[A-Za-z0-9+/_=.~-]{6}", r"(?:-u|--user)[ =]", r"login\s+\S+\s+password\s"),
+        (r"(?i:bearer)\s+[A-Za-z0-9+/_=.~-]{6}", r"(?:-u|--user)[ =]", r"login\s+\S+\s+password\s"),
         find_credentials,
     ),
     Detector("constant", _ASSIGNED_KIND, (r"[A-Za-z0-9]_(?i:key|token|secret|password|pat)\b",), find_near_constants),
