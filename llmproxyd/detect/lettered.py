@@ -124,9 +124,10 @@ _any_pans = _formatted("national_id.in_pan", _PAN_SIGN, _PAN, check=lambda code:
 
 
 def _pans(text: str) -> Iterator[Finding]:
-    """In small letters only where something says what it is."""
+    """In small letters, or parted (`TOTAL 1000 A`), only where something says what it is."""
     for finding in _any_pans(text):
-        if text[finding.start : finding.end].isupper() or PAN.before(text, finding.start):
+        written = text[finding.start : finding.end]
+        if (written.isupper() and written.isalnum()) or PAN.before(text, finding.start):
             yield finding
 
 

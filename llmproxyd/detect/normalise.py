@@ -53,10 +53,9 @@ _DIGIT_ALIKES = str.maketrans("ОоΟοՕօЗзІіӀӏΙιБƧƽ", "00000033111
 
 
 _ALIKE = frozenset(map(chr, (*_LOOK_ALIKES, *_DIGIT_ALIKES)))
-_ALIKES = re.compile(f"[{''.join(sorted(_ALIKE))}]")
-_WORD_BORDERS = frozenset(" \n\t\r\"'(),:;<=>[]{|}")
-_WORD_BORDER = re.compile(r"[ \n\t\r\"'(),:;<=>\[\]{|}]")
-_MAX_WORD_CHARS = 256
+_WORD_BORDER = re.compile(r"([ \n\t\r\"'(),:;<=>\[\]{|}])")
+_OURS_OR_AT = re.compile(r"[0-9A-Za-z@]")
+_MAX_INITIALS = 2
 # What each step of normalisation needs to find before it is worth its time.
 _ESCAPED, _PLUSES, _SIGNS_SPACED, _DIGITS_SPACED, _PARTED = range(5)
 _HIDING_PATTERNS = (
@@ -162,20 +161,11 @@ def fold_characters(view: View) -> View:
 
 
 def _fold_words(text: str) -> Iterator[str]:
-    """The text in pieces, with the words that hold look-alikes as they look."""
-    done = 0
-    for match in _ALIKES.finditer(text):
-        if match.start() < done:
-            continue
-        start = match.start()
-        while start > max(done, match.start() - _MAX_WORD_CHARS) and text[start - 1] not in _WORD_BORDERS:
-            start -= 1
-        end = start + len(_WORD_BORDER.split(text[start : match.end() + _MAX_WORD_CHARS], 1)[0])
-        end = max(end, match.end())
-        yield text[done:start]
-        yield _fold_word(text[start:end])
-        done = end
-    yield text[done:]
+    """The text in pieces, with the words that hold look-alikes as they look. Words all in another alphabet, which may be all
+    there are, are passed over quickly unless they are as short as initials."""
+    for piece in _WORD_BORDER.split(text):
+        passed = piece.isascii() or (len(piece) > _MAX_INITIALS and not _OURS_OR_AT.search(piece))
+        yield piece if passed else _fold_word(piece)
 
 
 def _fold_word(word: str) -> str:
@@ -184,7 +174,7 @@ def _fold_word(word: str) -> str:
         return word
     if not _OURS.search(word):
         # All in one alphabet: a word of its language, unless nothing is left of it once it is read as ours.
-        ours = "@" in plain or (len(plain) < 3 and plain.isupper())
+        ours = "@" in plain or (len(plain) <= _MAX_INITIALS and plain.isupper())
         return plain if plain.isascii() and ours else word
     return plain if _LETTERS.search(word) else word.translate(_DIGIT_ALIKES).translate(_LOOK_ALIKES)
 

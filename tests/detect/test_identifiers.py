@@ -103,6 +103,7 @@ def test_cards_in_a_row_are_all_found() -> None:
         "5660 3914 0510 0928 7055 1708 0679",  # the first four groups pass as a card's
         "parcel 00 3404 4189 9694 4805 1558",
         "part no. RS-2179-93A rev C",
+        "TOTAL 1000 A, zadal 5231 a",
         "function calling (131087-131092), Code Llama token ids (32016-32069)",
         "numeric limits: 2147483647",
         "numpy>1.26.4.99, numpy > 1.26.4.99",
