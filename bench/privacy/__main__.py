@@ -23,7 +23,7 @@ def main() -> int:
         *_recall(options),
         *_false_hits(prompts, options),
         *_evasions(options),
-        *_times(prompts),
+        *_times(prompts, options),
     ]
     _soft(prompts[: len(prompts) // 4], options)
     print("\n" + ("\n".join(["Bounds missed:", *missed]) if missed else "All bounds are kept."))
@@ -77,9 +77,12 @@ def _evasions(options: argparse.Namespace) -> Iterator[str]:
             yield f"  loss by {name}: {loss:.2f} > {MOST_LOSS_POINTS} points"
 
 
-def _times(prompts: list[str]) -> Iterator[str]:
+def _times(prompts: list[str], options: argparse.Namespace) -> Iterator[str]:
     times = measure.times(default_detectors(), prompts)
     print(f"\ntime for 4 KiB: p50 {times.p50_ms:.3f} ms, p99 {times.p99_ms:.3f} ms ({times.blocks} blocks)")
+    print(f"  the first look at each: p99 {times.first_p99_ms:.3f} ms")
+    for taken, block in times.slowest if options.examples else ():
+        print(f"      {taken:.3f} ms {block!r}")
     if times.p99_ms > MOST_P99_MS:
         yield f"  time: p99 {times.p99_ms:.3f} > {MOST_P99_MS} ms"
 

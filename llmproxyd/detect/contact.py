@@ -105,7 +105,8 @@ def _is_international(written: str) -> bool:
     rest = number[len(code) :]
     if code == "1" and (rest[:1] < "2" or rest[3:4] < "2"):
         return False
-    return len(rest) in _CALLING[code]
+    # The 0 that is dialled at home stands there by mistake, or in brackets that are gone.
+    return len(rest) in _CALLING[code] or (rest[:1] == "0" and len(rest) - 1 in _CALLING[code])
 
 
 def _is_bracketed(text: str, match: re.Match[str]) -> bool:

@@ -94,13 +94,13 @@ def _in_camel_case(parts: list[str], joined: str, free: bool, end: str) -> Itera
 
 PHONE = Context(
     (
-        "phone", "telephon", "telefon", "teléfon", "téléphon", "tel:", "tel.", "tel ", "tél", "tlf", "mobile", "mobil",
-        "móvil", "cell", "celular", "celulare", "cellulare", "portable", "handy", "rufnummer", "durchwahl", "fax",
-        "call", "ring me", "dial", "text me", "sms", "whatsapp", "signal", "contact number", "contact no",
+        "phone", "telephon", "telefon", "teléfon", "téléphon", "telemóvel", "tel:", "tel.", "tel ", "tél", "tlf", "mobile", "mobil", "mobiel",
+        "móvil", "cell ", "cell:", "cellphone", "cellular", "celular", "cellulare", "portable", "handy", "rufnummer", "durchwahl", "fax",
+        "call ", "call:", "caller", "ring me", "dial ", "text me", "sms", "whatsapp", "signal", "contact number", "contact no",
         "contact", "reach me", "reach us", "anruf", "rückruf", "ruf ", "erreich", "appel", "joindre", "joignable",
-        "chiam", "llam", "llám", "bel ", "bellen", "telefoonn", "ligue", "ligar", "telefone", "numéro", "msisdn",
-        "hotline", "फ़ोन", "फोन", "मोबाइल", "电话", "手机", "電話", "携帯", "телефон", "номер", "telepon", "ph:", "ph.",
-        "mob:", "recapito", "numer", "dzwo", "komórk", "fijo", "gsm", "number is", "nummer",
+        "chiam", "llamar", "llame", "llama al", "llámame", "llámenos", "bel ", "bellen", "telefoonn", "ligue", "ligar", "telefone", "numéro", "msisdn",
+        "hotline", "puhelin", "puh ", "puh:", "тел", "telefonas", "cep no", "फ़ोन", "फोन", "मोबाइल", "电话", "手机", "電話", "携帯", "телефон", "номер", "telepon", "ph:", "ph.",
+        "mob:", "recapito", "numer ", "numer telefon", "dzwo", "komórk", "fijo", "gsm", "number is", "nummer",
     )
 )  # fmt: skip
 CARD = Context(
@@ -142,7 +142,7 @@ CNPJ = Context(("cnpj", "cadastro nacional", "pessoa jurídica", "pessoa juridic
 PASSPORT = Context(
     (
         "passport", "reisepass", "passnummer", "pass nr", "passeport", "passaporto", "pasaporte", "paspoort",
-        "passaporte", "paszport", "pasaport", "pass no", "pass nr", "passi", "travel document", "पासपोर्ट", "护照", "パスポート", "паспорт", "pasport",
+        "passaporte", "paszport", "pasaport", "pass no", "pass nr", "passi", "travel document", "पासपोर्ट", "护照", "パスポート", "паспорт", "pasport", "pasnummer", "pașaport", "paşaport", "číslo pasu", "cestovní pas", "passin", "旅券",
     )
 )  # fmt: skip
 MEDICAL = Context(
@@ -151,7 +151,7 @@ MEDICAL = Context(
         "chart num", "health record", "hospital no", "hospital num", "patientennummer", "patienten id", "fallnummer",
         "krankenakte", "patientenakte", "dossier médical", "dossier medical", "numéro de patient", "n° patient",
         "identifiant patient", "cartella clinica", "numero paziente", "historia clínica", "historia clinica",
-        "número de paciente", "medisch dossier", "patiëntnummer", "patientnummer", "patiëntendossier", "prontuário",
+        "número de paciente", "medisch dossier", "patiëntnummer", "patiëntnr", "patientid", "patientnummer", "patiëntendossier", "prontuário",
         "prontuario", "medical rec", "record number", "病历", "numer pacjenta", "pacjent", "patient number", "patient record", "karta pacjenta", "dokumentacji medycznej",
     )
 )  # fmt: skip
@@ -163,7 +163,20 @@ IP = Context(
     )
 )  # fmt: skip
 VERSION = Context(
-    ("version", "release", "ver ", "ver.", "v.", "rev", "build", "section", "chapter", "§", "oid")
+    (
+        "version",
+        "release",
+        "ver ",
+        "ver.",
+        "rev ",
+        "revision",
+        "build ",
+        "builds ",
+        "section",
+        "chapter",
+        "§",
+        "oid ",
+    )
 )
 
 # What a number is called that only looks like one of ours. It counts where nothing but punctuation is between.

@@ -26,6 +26,12 @@ _CHANGE = re.compile(r"(?=[a-z][A-Z0-9]|[A-Z][a-z0-9]|[0-9][A-Za-z])")
 # Digits of base 16 alone, dashes as UUIDs have them: some have few changes, and no words are spelt so.
 _HEX = re.compile(r"(?=.*[0-9])(?=.*[a-fA-F])[0-9a-fA-F-]{24,512}")
 _DIGIT = re.compile(r"[0-9]")
+# A path of names in CamelCase or with numbers in them, one of which says what it names: `x25519.X25519PrivateKey`.
+_NAMED = re.compile(
+    r"(?:^|[._A-Za-z0-9])(?:Key|Token|Secret|Password|Credential)|(?:^|[._])(?:key|token|secret|credential)"
+)
+_NAME_PART = re.compile(r"[._]?[A-Z]{0,6}(?:[a-z]+|[0-9]{1,5})")
+_LEAST_PART_CHARS = 4
 _PAIR = re.compile(r"(?=[A-Za-z0-9]{2})")
 
 
@@ -40,9 +46,17 @@ def is_placeholder(text: str) -> bool:
     return bool(_STAND_IN.search(text) or _REPEATED.search(text))
 
 
+def is_name(text: str) -> bool:
+    """Whether `text` is what programs call a secret, not one: words, with a capital or a number here and there."""
+    if _NAMED.search(text) is None:
+        return False
+    parts = _NAME_PART.findall(text)
+    return len(parts) * _LEAST_PART_CHARS <= len(text) and "".join(parts) == text
+
+
 def looks_random(text: str) -> bool:
     """Whether `text` (sixteen characters or more) is hexadecimal or changes class as often as random strings do."""
-    if len(text) < _SHORTEST or len(set(text)) < _FEWEST_DISTINCT:
+    if len(text) < _SHORTEST or len(set(text)) < _FEWEST_DISTINCT or is_name(text):
         return False
     least = _LEAST_CHANGES if _DIGIT.search(text) else _LEAST_CHANGES_OF_LETTERS
     return changes(text) >= least or _HEX.fullmatch(text) is not None

@@ -75,7 +75,7 @@ CARD_ROWS = (
     Row("payment_card", ("14", "15", "16", "17", "18", "19"), is_card),
     Row("payment_card", ("13", "12"), lambda number: len(number) == 13 and is_card(number), CARD),
     *(
-        Row("payment_card", (shape.replace(" ", separator),), is_card, alone=False, weak=False)
+        Row("payment_card", (shape.replace(" ", separator),), is_card, alone=False, weak=False, sequence_of=CARD)
         for shape in ("4 4 4 4", "4 4 4 4 3", "4 6 5", "4 6 4", "4 4 4 1", "4 4 4 2", "4 4 4 3", "6 13", "4 4 4 4 2", "4 4 4 4 1")
         for separator in " -."
     ),

@@ -16,7 +16,7 @@ from llmproxyd.detect.wallets import WALLETS
 from llmproxyd.values.privacy import SOFT_KINDS, covers_any, overlap
 from llmproxyd.values.snapshot import AllOf, AnyOf, Condition, Holds, Not, Snapshot
 
-_DIGIT = r"[0-9][ ./-]?"
+_DIGIT = r"[0-9][ ./-]?[ /-]?[ ]?"
 _ROWS = (*CARD_ROWS, *ID_ROWS, *PHONE_ROWS, SPOKEN_PHONES)
 _LOOSE = {
     size: (

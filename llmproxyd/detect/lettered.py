@@ -16,7 +16,8 @@ _ALONE = r"(?<![A-Za-z0-9_])"
 _MOST_CHARS = 48
 """No number here is longer, separators included."""
 _NINO = re.compile(
-    _ALONE + r"(?!BG|GB|NK|KN|TN|NT|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z](?:[ .-]?[0-9]{2}){3}[ .-]?[A-D]"
+    _ALONE + r"(?!BG|GB|NK|KN|TN|NT|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z]"
+    r"[ .-]?[0-9]{2}([ .-]?)[0-9]{2}\1[0-9]{2}[ .-]?[A-D]"
     r"(?![A-Za-z0-9_])",
     re.IGNORECASE,
 )
@@ -44,7 +45,7 @@ _DOCUMENT = re.compile(
     r"(?<![A-Za-z0-9_])(?:[A-Za-z]{1,3}[ -]?[0-9]{5,9}|(?=[A-Z0-9]{0,8}[0-9])[A-Z0-9]{6,10}"
     r"|[CFGHJKLMNPRTVWXYZ]{9})(?![A-Za-z0-9_])"
 )
-_RECORD = re.compile(r"(?<![A-Za-z0-9_])(?:[A-Za-z]{1,4}[ -]?)?[0-9](?:[ -]?[0-9]){4,11}(?![A-Za-z0-9_])")
+_RECORD = re.compile(r"(?<![A-Za-z0-9_])(?:[A-Za-z]{1,4}[ -]?)?[0-9](?:[ /-]?[0-9]){4,11}(?![A-Za-z0-9_])")
 
 
 def _formatted(
@@ -73,8 +74,14 @@ def _named(kind: str, context: Context, pattern: re.Pattern[str]) -> Callable[[s
 
     def find(text: str) -> Iterator[Finding]:
         for match in signs.matches(pattern, text):
-            if not _is_part(text, match) and context.before(text, _first_digit(match)):
-                yield Finding(kind, match.start(), match.end(), kind)
+            start, digit = match.start(), _first_digit(match)
+            if is_glued_before(text, start) or text[start - 1 : start].isalpha():
+                start = (
+                    digit  # the letters end the word that says what it is: Patienten-ID 123, prontuário 123
+                )
+            glued = is_glued_before(text, start) or is_glued_behind(text, match.end())
+            if not glued and context.before(text, digit):
+                yield Finding(kind, start, match.end(), kind)
 
     return find
 
@@ -117,9 +124,10 @@ _any_pans = _formatted("national_id.in_pan", _PAN_SIGN, _PAN, check=lambda code:
 
 
 def _pans(text: str) -> Iterator[Finding]:
-    """In small letters only where something says what it is."""
+    """In small letters, or parted (`TOTAL 1000 A`), only where something says what it is."""
     for finding in _any_pans(text):
-        if text[finding.start : finding.end].isupper() or PAN.before(text, finding.start):
+        written = text[finding.start : finding.end]
+        if (written.isupper() and written.isalnum()) or PAN.before(text, finding.start):
             yield finding
 
 

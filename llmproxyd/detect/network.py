@@ -18,16 +18,22 @@ from llmproxyd.values.privacy import Finding
 _V4 = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
 _V4_LEFT = re.compile(r"(?:[\w.]|\w-)\Z")
 _V4_RIGHT = re.compile(r"\w|\.[0-9]|-[A-Za-z0-9]")
+# `home:` in front is a key and its colon none of the address's; `abc:` might be either, so that is not read as a key.
+_BEGIN = r"(?:(?<![\w:.-])|(?<=[G-Zg-z_][A-Za-z_]:)|(?<=[G-Zg-z_][A-Za-z_]{2}:)|(?<=[A-Za-z_][G-Zg-z_]:))"
 _V6 = re.compile(
-    r"(?<![\w:.])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3})?(?:%[\w]{1,16})?(?![\w:])"
+    _BEGIN
+    + r"(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3})?(?:%[\w]{1,16})?(?![\w:])"
 )
-_PAIRS = re.compile(r"(?<![\w:-])(?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}(?![\w]|[:-][0-9A-Fa-f]{2})"
-                    r"|(?<![\w:-])(?:[0-9A-Fa-f]{2}-){5}[0-9A-Fa-f]{2}(?![\w]|[:-][0-9A-Fa-f]{2})")  # fmt: skip
+_PAIRS = re.compile(
+    _BEGIN + r"[0-9A-Fa-f]{2}([:-])(?:[0-9A-Fa-f]{2}\1){4}[0-9A-Fa-f]{2}(?![\w]|[:-][0-9A-Fa-f]{2})"
+)
 _QUADS = re.compile(r"(?<![\w.])[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}(?![\w]|\.[0-9A-Fa-f])")
 _SMALL = 30
 """Parts of versions are rarely larger."""
 _MIN_GROUPS = 3
-_PRODUCT = re.compile(r"(?:[A-Za-z][\w.]*[/-]|[<>=~^!]=\s?|[<>~^]\s?|\bv\s?)$")
+_PRODUCT = re.compile(r"(?:[A-Za-z][\w.]*[/-]|[<>=~^!]=\s?|[<~^]\s?|[\w\])]\s?>\s?|\bv\.?\s?)$")
+_TAG_END = re.compile(r"<[^<>\n]*>\s?$")
+_TAG_CHARS = 200
 _NEAR_CHARS = 24
 
 
@@ -55,7 +61,8 @@ def _is_host(octets: list[int]) -> bool:
 
 def _is_version(text: str, start: int, end: int, octets: list[int]) -> bool:
     near = text[max(0, start - _NEAR_CHARS) : start]
-    if (_PRODUCT.search(near) and not near.endswith("//")) or VERSION.occurs(near):
+    product = _PRODUCT.search(near) and not near.endswith("//")
+    if (product and not _TAG_END.search(text, max(0, start - _TAG_CHARS), start)) or VERSION.occurs(near):
         return True
     return max(octets) < _SMALL and text[end : end + 1] not in (":", "/") and not IP.beside(text, start, end)
 

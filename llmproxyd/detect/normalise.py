@@ -25,19 +25,23 @@ _LETTERS = re.compile(r"[A-Za-z]")
 # All begin with one of three signs, written first: so `re` skips to them as fast as memory is read.
 _ESCAPE = re.compile(
     r"[%\\&](?:(?<=%)(?P<percent>[0-9A-Fa-f]{2}(?:%[0-9A-Fa-f]{2})*)"
-    r"|(?<=\\)\\{0,7}(?:u(?P<long>[0-9A-Fa-f]{4})|x(?P<short>[0-9A-Fa-f]{2})|(?P<sign>[\"'/nrtbf@]))"
+    r"|(?<=\\)\\{0,7}(?:u(?P<long>[0-9A-Fa-f]{4})|x(?P<short>[0-9A-Fa-f]{2}(?:\\{1,8}x[0-9A-Fa-f]{2})*)|(?P<sign>[\"'/nrtbf@]))"
     r"|(?<=&)(?:\#(?P<decimal>[0-9]{1,7});|\#[xX](?P<hex>[0-9A-Fa-f]{1,6});"
     r"|(?P<name>amp|lt|gt|quot|apos|nbsp|commat|period|hyphen|plus|colon|sol);))"
 )
+_PERCENT = re.compile(r"%[2-7][0-9A-Fa-f]")
+_ESCAPED_X = re.compile(r"\\+x")
 _SIGNS = {"n": "\n", "r": "\n", "t": " ", "b": " ", "f": " "}
 _NAMES = {
     "amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'", "nbsp": " ", "commat": "@", "period": ".",
     "hyphen": "-", "plus": "+", "colon": ":", "sol": "/",
 }  # fmt: skip
-_PLUS_WORDS = re.compile(r"[\w%.,:@()/-]+(?:\+[\w%.,:@()/-]+){2,}")
+_PLUS_WORDS = re.compile(r"(?<![\w%.,:@()/-])[\w%.,:@()/-]++(?:\+[\w%.,:@()/-]++){2,}")
 _SPACED_SIGNS = re.compile(r"(?<![A-Za-z0-9])(?:[A-Za-z0-9@.+/():_-] {1,3}){6,200}[A-Za-z0-9](?![A-Za-z0-9])")
 _SPACED_DIGITS = re.compile(r"[0-9](?: {1,3}(?:[-./():+] {0,3})?[0-9](?![0-9])){5,80}")
-_PARTED_DIGITS = re.compile(r"(?<![0-9A-Za-z.])[0-9]([-._,*|])[0-9](?:\1[0-9]){6,80}(?![0-9A-Za-z])")
+_PARTED_SIGNS = re.compile(
+    r"(?<![0-9A-Za-z.])[0-9A-Za-z]([-._,*|]| [-._*|] )[0-9A-Za-z](?:\1[0-9A-Za-z]){6,80}(?![0-9A-Za-z])"
+)
 _MIN_SPACED_DIGITS = 4
 
 # Letters of Cyrillic, Greek, Armenian and Latin's own extensions that are drawn like those of ASCII.
@@ -49,10 +53,9 @@ _DIGIT_ALIKES = str.maketrans("ОоΟοՕօЗзІіӀӏΙιБƧƽ", "00000033111
 
 
 _ALIKE = frozenset(map(chr, (*_LOOK_ALIKES, *_DIGIT_ALIKES)))
-_ALIKES = re.compile(f"[{''.join(sorted(_ALIKE))}]")
-_WORD_BORDERS = frozenset(" \n\t\r\"'(),:;<=>[]{|}")
-_WORD_BORDER = re.compile(r"[ \n\t\r\"'(),:;<=>\[\]{|}]")
-_MAX_WORD_CHARS = 256
+_WORD_BORDER = re.compile(r"([ \n\t\r\"'(),:;<=>\[\]{|}])")
+_OURS_OR_AT = re.compile(r"[0-9A-Za-z@]")
+_MAX_INITIALS = 2
 # What each step of normalisation needs to find before it is worth its time.
 _ESCAPED, _PLUSES, _SIGNS_SPACED, _DIGITS_SPACED, _PARTED = range(5)
 _HIDING_PATTERNS = (
@@ -60,7 +63,11 @@ _HIDING_PATTERNS = (
     r"[\pL\pN_%.,:@()/-]\+[\pL\pN_%.,:@()/-]+\+[\pL\pN_%.,:@()/-]",
     r"(?:^|[^0-9A-Za-z])(?:[0-9A-Za-z@.+/():_-] [ ]?[ ]?){6}[0-9A-Za-z]",
     r"(?:[0-9] [-./():+ ]{0,6}){5}[0-9]",
-    r"[0-9](?:(?:-[0-9]){7}|(?:\.[0-9]){7}|(?:_[0-9]){7}|(?:,[0-9]){7}|(?:\*[0-9]){7}|(?:\|[0-9]){7})",
+    r"[0-9A-Za-z](?:"
+    + "|".join(
+        f"(?:{mark}[0-9A-Za-z]){{7}}" for mark in (" ?- ?", r" ?\. ?", " ?_ ?", ",", r" ?\* ?", r" ?\| ?")
+    )
+    + ")",
 )
 
 
@@ -111,6 +118,18 @@ def to_plain(view: View) -> tuple[View, tuple[View, ...]]:
     have them. Each may be wrong where the plain one is right, so each is read for itself.
     """
     hidden = _hidden_in(view.text)
+    # In a form's data a plus is a blank and `%2B` a plus: after the escapes are undone nobody can tell them apart.
+    is_form = {_ESCAPED, _PLUSES} <= hidden and _PERCENT.search(view.text)
+    form = _with_pluses_as_blanks(view) if is_form else None
+    view, hidden = _unescaped(view, hidden)
+    readings = [_READINGS[number](view) for number in sorted(hidden) if number in _READINGS]
+    if form is not None:
+        readings.append(_unescaped(form, hidden | {_ESCAPED})[0])
+    return view, tuple(reading for reading in readings if reading.text != view.text)
+
+
+def _unescaped(view: View, hidden: frozenset[int]) -> tuple[View, frozenset[int]]:
+    """The view without escapes, and what is hidden in it then."""
     for _ in range(_ROUNDS):
         if _ESCAPED not in hidden:
             break
@@ -118,8 +137,7 @@ def to_plain(view: View) -> tuple[View, tuple[View, ...]]:
         hidden = _hidden_in(view.text)
         if view.text == before.text:
             break
-    readings = (_READINGS[number](view) for number in sorted(hidden) if number in _READINGS)
-    return view, tuple(reading for reading in readings if reading.text != view.text)
+    return view, hidden
 
 
 def _hidden_in(text: str) -> frozenset[int]:
@@ -143,20 +161,11 @@ def fold_characters(view: View) -> View:
 
 
 def _fold_words(text: str) -> Iterator[str]:
-    """The text in pieces, with the words that hold look-alikes as they look."""
-    done = 0
-    for match in _ALIKES.finditer(text):
-        if match.start() < done:
-            continue
-        start = match.start()
-        while start > max(done, match.start() - _MAX_WORD_CHARS) and text[start - 1] not in _WORD_BORDERS:
-            start -= 1
-        end = start + len(_WORD_BORDER.split(text[start : match.end() + _MAX_WORD_CHARS], 1)[0])
-        end = max(end, match.end())
-        yield text[done:start]
-        yield _fold_word(text[start:end])
-        done = end
-    yield text[done:]
+    """The text in pieces, with the words that hold look-alikes as they look. Words all in another alphabet, which may be all
+    there are, are passed over quickly unless they are as short as initials."""
+    for piece in _WORD_BORDER.split(text):
+        passed = piece.isascii() or (len(piece) > _MAX_INITIALS and not _OURS_OR_AT.search(piece))
+        yield piece if passed else _fold_word(piece)
 
 
 def _fold_word(word: str) -> str:
@@ -165,7 +174,7 @@ def _fold_word(word: str) -> str:
         return word
     if not _OURS.search(word):
         # All in one alphabet: a word of its language, unless nothing is left of it once it is read as ours.
-        ours = "@" in plain or (len(plain) < 3 and plain.isupper())
+        ours = "@" in plain or (len(plain) <= _MAX_INITIALS and plain.isupper())
         return plain if plain.isascii() and ours else word
     return plain if _LETTERS.search(word) else word.translate(_DIGIT_ALIKES).translate(_LOOK_ALIKES)
 
@@ -186,12 +195,20 @@ def _unescape(match: re.Match[str]) -> str | None:
     kind, written = match.lastgroup, match[match.lastgroup or 0]
     if kind == "percent":
         return _from_utf8(unquote_to_bytes(f"%{written}"))
+    if kind == "short":
+        return _from_bytes(bytes.fromhex(_ESCAPED_X.sub("", written)))
     if kind == "sign":
         return _SIGNS.get(written, written)
     if kind == "name":
         return _NAMES[written]
     number = int(written, 10 if kind == "decimal" else 16)
     return chr(number) if 8 < number < 0xD800 or 0xE000 <= number <= 0x10FFFF else None
+
+
+def _from_bytes(raw: bytes) -> str | None:
+    """Bytes one by one: those of UTF-8, or else each a character of its own."""
+    text = _from_utf8(raw) or raw.decode("latin-1")
+    return text if min(text) > "\x08" else None
 
 
 def _from_utf8(raw: bytes) -> str | None:
@@ -218,9 +235,9 @@ def _spaced(text: str, pattern: re.Pattern[str], mark: str | None) -> Iterator[C
 def _marks(text: str, start: int, end: int, mark: str) -> Iterator[Cut]:
     at = text.find(mark, start, end)
     while at >= 0:
-        stop = at + 1
-        while text[stop] == mark:
-            stop += 1
+        stop = at + len(mark)
+        while text.startswith(mark, stop):
+            stop += len(mark)
         yield at, stop, ""
         at = text.find(mark, stop, end)
 
@@ -229,5 +246,5 @@ _READINGS: Mapping[int, Callable[[View], View]] = {
     _PLUSES: _with_pluses_as_blanks,
     _SIGNS_SPACED: lambda view: view.replaced(_spaced(view.text, _SPACED_SIGNS, " ")),
     _DIGITS_SPACED: lambda view: view.replaced(_spaced(view.text, _SPACED_DIGITS, " ")),
-    _PARTED: lambda view: view.replaced(_spaced(view.text, _PARTED_DIGITS, None)),
+    _PARTED: lambda view: view.replaced(_spaced(view.text, _PARTED_SIGNS, None)),
 }

@@ -20,9 +20,10 @@ Check: TypeAlias = Callable[[str], bool]
 _Spans: TypeAlias = list[tuple[int, int]]
 
 # Looking ahead first is what makes it cheap: digests are full of short runs of digits.
-_RUN = re.compile(r"[0-9](?=[0-9 ./-]{7})(?:[ ./-]?[0-9]){7,}")
+_RUN = re.compile(r"[0-9](?=[0-9 ./-]{7})(?:(?:[./-]| [/-]? ?)?[0-9]){7,}")
 _GROUP = re.compile(r"[0-9]+")
 _SHAPE = re.compile(r"([0-9]+)([ ./-]?)")
+_NO_MARKS = str.maketrans("", "", " ./-")
 _MAX_LOOSE_CHARS = 48
 
 
@@ -31,6 +32,8 @@ class Row:
     """One kind of number. ``check`` gets its digits. ``context``: one of its words has to be near, if there is one.
 
     ``alone``: the number must not be one of several in a row. ``weak``: it is none where it is called something else.
+    ``sequence_of``: in a row of groups of the same size it is one only if the groups before or behind are one as well, or
+    one of these words is near.
     """
 
     kind: str
@@ -39,6 +42,7 @@ class Row:
     context: Context | None = None
     alone: bool = True
     weak: bool = True
+    sequence_of: Context | None = None
 
 
 @dataclass(slots=True)
@@ -94,18 +98,22 @@ class Numbers:
             return
         spans = [(start, end)] if alone else _groups(text, start, end)
         last = len(spans) - is_glued_behind(text, end)
-        at, found_any = first, False
+        found = list(self._in_groups(text, spans, first, last, said))
+        entire = first == 0 and last == len(spans) > 1 and end - start <= _MAX_LOOSE_CHARS
+        if entire and all(each.kind == "phone" for each in found):
+            # Somebody's own grouping; a telephone number among some of its groups is chance.
+            found = list(self._whole(text, start, end, said)) or found
+        yield from found
+
+    def _in_groups(self, text: str, spans: _Spans, first: int, last: int, said: _Said) -> Iterator[Finding]:
+        at = first
         while at < last:
             found = self._longest(text, spans, at, last, said)
             if found is None:
                 at += 1
-                continue
-            finding, at = found
-            found_any = True
-            yield finding
-        unread = first == 0 and last == len(spans) > 1 and not found_any
-        if unread and end - start <= _MAX_LOOSE_CHARS:
-            yield from self._whole(text, start, end, said)
+            else:
+                finding, at = found
+                yield finding
 
     def _longest(
         self, text: str, spans: _Spans, at: int, last: int, said: _Said
@@ -135,6 +143,8 @@ class Numbers:
             return row.context.beside(text, start, end)
         if row.alone and _goes_on(text, spans, at, stop):
             return False
+        if row.sequence_of is not None and _in_sequence(row, text, spans, at, stop):
+            return row.sequence_of.beside(text, start, end)
         return not (row.weak and is_called_otherwise(text, start))
 
     def _whole(self, text: str, start: int, end: int, said: _Said) -> Iterator[Finding]:
@@ -157,7 +167,7 @@ def _groups(text: str, start: int, end: int) -> list[tuple[int, int]]:
 
 
 def _digits(text: str) -> str:
-    return text if text.isdigit() else "".join(filter(str.isdigit, text))
+    return text.translate(_NO_MARKS)
 
 
 def _goes_on(text: str, spans: _Spans, at: int, stop: int) -> bool:
@@ -169,12 +179,24 @@ def _goes_on(text: str, spans: _Spans, at: int, stop: int) -> bool:
     return not around.isdisjoint(inner or {"-", ".", "/"})
 
 
+def _in_sequence(row: Row, text: str, spans: _Spans, at: int, stop: int) -> bool:
+    """Whether groups go on before or behind as they are in the number, and are no such number themselves."""
+    count, size = stop + 1 - at, spans[at][1] - spans[at][0]
+    sides = (spans[max(0, at - count) : at], spans[stop + 1 : stop + 1 + count])
+    near = (side[-1] if side is sides[0] else side[0] for side in sides if side)
+    if not any(end - begin == size for begin, end in near):
+        return False
+    return not any(
+        len(side) == count and row.check(_digits(text[side[0][0] : side[-1][1]])) for side in sides
+    )
+
+
 def is_glued_before(text: str, start: int) -> bool:
     """Whether the sign at ``start`` goes on with a word, a decimal or a code that began before it."""
     if start == 0:
         return False
     sign = text[start - 1]
-    if _is_word(sign):
+    if _is_word(sign) or text[max(0, start - 3) : start] == "(0)":
         return True
     return sign in "-./+@$€£" and (sign in "+$€£" or (start > 1 and _is_word(text[start - 2])))
 

@@ -47,7 +47,7 @@ _NAMES = (
     r"(?:api|access|account|auth|private|secret|encryption|signing|master|client|service|license|app|admin|write|session)"
     r"[ _.-]?key)"
 )
-_GIVEN = r"[A-Za-z0-9_]*[\\\"'`\]\)]*\s*(?:\([^)\n]*\)\s?)?(?:(?::=|=>|[:=]|is)\s*|, *)"
+_GIVEN = r"[A-Za-z0-9_]*[\\\"'`\]\)]*\s*(?:value\s*|\([^)\n]*\)\s?)?(?:(?::=|=>|[:=]|is)\s*|, *)"
 _ASSIGNED = re2.compile(_NAMES + _GIVEN)
 _VALUE = re.compile(r"(?:Bearer )?[\\\"'`]{0,4}(?P<value>[A-Za-z0-9+/_.~=!@#%^&*:-]{16,512})")
 
@@ -58,6 +58,11 @@ _NEARBY = re.compile(r"(?<=[\s\"'`=:(])[A-Za-z0-9+/_=.~:-]{20,512}")
 
 _PASSWORD = re2.compile(_PW_NAMES + r"[A-Za-z0-9_]*[\"']?\s*[:=]\s*")
 _QUOTED = re.compile(r"(?P<quote>[\"'])(?P<value>[^\s\"']{8,128})(?P=quote)")
+_BEARER = re.compile(r"(?i:\bbearer)\s+(?P<value>[A-Za-z0-9+/_=.~-]{16,512})")
+_USER_FLAG = re.compile(
+    r"(?:^|\s)(?:-u|--user)[ =]{0,3}[\"']?(?P<user>[^\s:\"']{1,64}):(?P<value>[^\s\"']{6,128})", re.MULTILINE
+)
+_NETRC = re.compile(r"\blogin\s+(?P<user>\S{1,64})\s+password\s+(?P<value>\S{6,128})")
 _CLASSES = tuple(re.compile(some) for some in ("[a-z]", "[A-Z]", "[0-9]", "[^A-Za-z0-9_]"))
 
 
@@ -104,8 +109,25 @@ def find_passwords(text: str) -> Iterator[Finding]:
         value = _QUOTED.match(text, name.end())
         if value is None or not _is_password(value["value"], ""):
             continue
-        if sum(some.search(value["value"]) is not None for some in _CLASSES) >= 3:
+        if _is_mixed(value["value"]):
             yield Finding("secret.password", *value.span("value"), "password")
+
+
+def find_credentials(text: str) -> Iterator[Finding]:
+    """What a call or a tool is given to show who asks: a bearer's token, `-u user:password`, a line of .netrc."""
+    for match in islice(_BEARER.finditer(text), _MOST_NAMES):
+        if _is_secret(match["value"]):
+            yield Finding("secret.assigned", *match.span("value"), "bearer")
+    for pattern in (_USER_FLAG, _NETRC):
+        for match in islice(pattern.finditer(text), _MOST_NAMES):
+            word = match["value"]
+            if _is_password(word, match["user"]) and (looks_random(word) or _is_mixed(word)):
+                yield Finding("secret.password", *match.span("value"), "credentials")
+
+
+def _is_mixed(word: str) -> bool:
+    """Whether small letters, capitals, digits and signs are mixed as those do who are told to."""
+    return sum(some.search(word) is not None for some in _CLASSES) >= 3
 
 
 def _reach(text: str, start: int) -> int:
@@ -135,6 +157,12 @@ ASSIGNED: tuple[Detector, ...] = (
     Detector("connection_string", _CONNECTION, (r"://[^\s/@\"'<>]*:[^\s/@\"'<>]+@",), find_addresses),
     Detector("keyword_connection", _CONNECTION, (r"(?i:password|pwd)\s?=",), find_keyword_connections),
     Detector("assigned", _ASSIGNED_KIND, (_NAMES + _GIVEN,), find_assigned),
+    Detector(
+        "credentials",
+        _ASSIGNED_KIND | {"secret.password"},
+        (r"(?i:bearer)\s+[A-Za-z0-9+/_=.~-]{6}", r"(?:-u|--user)[ =]", r"login\s+\S+\s+password\s"),
+        find_credentials,
+    ),
     Detector("constant", _ASSIGNED_KIND, (r"[A-Za-z0-9]_(?i:key|token|secret|password|pat)\b",), find_near_constants),
     Detector("password", frozenset({"secret.password"}), (_PW_NAMES + r"[A-Za-z0-9_]*[\"']?\s*[:=]",), find_passwords),
 )  # fmt: skip

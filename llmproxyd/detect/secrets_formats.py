@@ -249,7 +249,7 @@ _BEGINNING: tuple[tuple[str, str, str] | tuple[str, str, str, bool], ...] = (
     # work
     ("linear_key", "lin_api_", f"{_W}{{40}}"),
     ("linear_oauth_token", "lin_oauth_", f"{_H}{{64}}"),
-    ("notion_token", "ntn_", f"[0-9]{{11}}{_W}{{32,40}}"),
+    ("notion_token", "ntn_", f"{_W}{{43,51}}", WEAK),
     ("notion_secret", "secret_", f"{_W}{{43}}", WEAK),
     ("clickup_token", "pk_", f"[0-9]{{6,9}}_{_P}{{32}}"),
     ("figma_token", "figd_", f"{_U}{{36,60}}"),

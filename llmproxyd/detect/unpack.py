@@ -8,23 +8,30 @@ from __future__ import annotations
 
 import binascii
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import re2
 
 from llmproxyd.detect.view import View
 
 MAX_DEPTH = 2
+_Read: TypeAlias = tuple[str, int, int]
+"""A text that was packed, and where."""
 
 _QUAD = r"[A-Za-f][A-HQ-Xg-nw-z0-3][ABEFIJMNQRUVYZcdghklopstwx014589][A-Za-z0-9+/_-]"
 _BORDER = r"(?:^|[^A-Za-z0-9+])"
 _BASE64_ASCII = rf"{_BORDER}((?:{_QUAD}){{3,}}[A-Za-z0-9+/_-]{{0,3}}={{0,2}})"
-_BASE64_LONG = r"(?:^|[^A-Za-z0-9+/_-])([A-Za-z0-9+/_-]{32,}(?:\n[A-Za-z0-9+/_-]{4,})*={0,2})"
-_HEX = (
-    r"(?:^|[^0-9A-Za-z])(?:0[xX])?((?:[0-9A-Fa-f]{2}){9,}|[0-9A-Fa-f]{2}(?:[ :,][0-9A-Fa-f]{2}){8,})\b",
-    r"\b(0x[0-9A-Fa-f]{2}(?:,? 0x[0-9A-Fa-f]{2}){8,})",
+# Long runs are digits of either base, and are sought together: each match costs more than the search.
+_LONG = r"[A-Za-z0-9+/_-]{32,}(?:\n[A-Za-z0-9+/_-]{4,})*={0,2}|(?:[0-9A-Fa-f]{2}){9,15}\b"
+_HEX_LISTED = (
+    r"\b[0-9A-Fa-f]{2}(?:[ :,][0-9A-Fa-f]{2}){8,}\b",
+    r"\b0x[0-9A-Fa-f]{2}(?:,? 0x[0-9A-Fa-f]{2}){8,}",
 )
+_HEX_WITHIN = re.compile(r"(?<![0-9A-Za-z])(?:0[xX])?((?:[0-9A-Fa-f]{2}){9,})(?![0-9A-Za-z_])")
+_HEX_BEFORE = 3
+"""A border and `0x`: how much of what stands before hexadecimal digits says whether they begin there."""
 _NO_HEX = re.compile(r"0x|[ :,]")
 _HEX_DIGITS = re.compile(r"[0-9a-f-]+|[0-9A-F-]+")
 _URL_SAFE = str.maketrans("-_", "+/")
@@ -45,20 +52,49 @@ def _sign_set() -> re2.Set:
 
 def unpack(view: View) -> Iterator[View]:
     """Every text found packed in the view, in the form it had before it was packed."""
-    seen: set[int] = set()
+    ends: list[int] = []
+    starts: list[int] = []
     for number in sorted(_SIGNS.Match(view.text.encode()) or ()):
-        regex, read = _READERS[number]
+        regex = _REGEXES[number]
         for match in regex.finditer(view.text):
-            start, end = match.span(1)
-            text = None if end in seen else read(match[1])
-            if text is not None:
-                seen.add(end)
-                yield view.unpacked(text, start, end)
+            start, end = match.span(regex.groups)
+            # The lines of what was wrapped are no texts of their own.
+            before = bisect_right(starts, start) if number else 0
+            if before and end <= ends[before - 1]:
+                continue
+            for text, begin, stop in _READERS[number](view.text, start, end):
+                if number == 0:
+                    starts.append(begin)
+                    ends.append(stop)
+                yield view.unpacked(text, begin, stop)
+
+
+def _read_long(whole: str, start: int, end: int) -> Iterator[_Read]:
+    """A run of digits of base 16 or 64, or of several of base 16 between slashes and dashes."""
+    written = whole[start:end]
+    text = None if _HEX_DIGITS.fullmatch(written) else _from_base64(written)
+    if text is not None:
+        yield text, start, end
+        return
+    for match in _HEX_WITHIN.finditer(whole, max(0, start - _HEX_BEFORE), end):
+        text = _readable(bytes.fromhex(match[1]))
+        if text is not None:
+            yield text, *match.span(1)
+
+
+def _read_base64(whole: str, start: int, end: int) -> Iterator[_Read]:
+    text = _from_base64(whole[start:end])
+    if text is not None:
+        yield text, start, end
+
+
+def _read_hex(whole: str, start: int, end: int) -> Iterator[_Read]:
+    text = _readable(bytes.fromhex(_NO_HEX.sub("", whole[start:end])))
+    if text is not None:
+        yield text, start, end
 
 
 def _from_base64(written: str) -> str | None:
-    if _HEX_DIGITS.fullmatch(written):
-        return None  # a digest or a number; what is meant as base 64 has other letters as well
     signs = written.replace("\n", "").rstrip("=").translate(_URL_SAFE)
     if len(signs) % 4 == 1:
         signs = signs[:-1]
@@ -66,10 +102,6 @@ def _from_base64(written: str) -> str | None:
         return _readable(binascii.a2b_base64(signs + "=" * (-len(signs) % 4)))
     except binascii.Error:
         return None
-
-
-def _from_hex(written: str) -> str | None:
-    return _readable(bytes.fromhex(_NO_HEX.sub("", written)))
 
 
 def _readable(raw: bytes) -> str | None:
@@ -88,9 +120,9 @@ def _readable(raw: bytes) -> str | None:
     return text if printed >= _PRINTED * len(text) else None
 
 
-_PATTERNS = (_BASE64_ASCII, _BASE64_LONG, *_HEX)
+_Reader: TypeAlias = Callable[[str, int, int], Iterator[_Read]]
+# What is wrapped is read as a whole first: a value may stand where a line ends.
+_PATTERNS = (_LONG, _BASE64_ASCII, *_HEX_LISTED)
 _SIGNS = _sign_set()
-_READERS: tuple[tuple[Any, Callable[[str], str | None]], ...] = tuple(
-    (re2.compile(pattern), _from_base64 if number < 2 else _from_hex)
-    for number, pattern in enumerate(_PATTERNS)
-)
+_REGEXES: tuple[Any, ...] = tuple(re2.compile(pattern) for pattern in _PATTERNS)
+_READERS: tuple[_Reader, ...] = (_read_long, _read_base64, _read_hex, _read_hex)

@@ -146,6 +146,22 @@ def test_a_finding_that_gives_no_more_than_the_default_raises_nothing(explain: R
     assert [(each["label"], each["source"]) for each in told["found"]] == [("internal", None)]
 
 
+def test_whoever_may_see_a_masked_copy_is_not_kept_out(explain: Run, tmp_path: Path) -> None:
+    routing = tmp_path / "looking/routing.yaml"
+    rule = "pipeline: {privacy: [{name: mask contacts, mask: [email]}]}\n"
+    routing.write_text(ROUTING + rule, "utf-8")
+    contact = {"model": "smart", "messages": [{"role": "user", "content": f"mail {MAIL}"}]}
+    told = json.loads(explain("--json", body=contact).out)
+    assert told["label"]["name"] == "confidential"
+    assert told["fenced"] == []
+    masked = [v["reason"] for c in told["candidates"] for v in c["verdicts"] if v["rule"] == "mask contacts"]
+    assert masked == ["sees it without email"] * 2
+    assert [each["deployment"] for each in json.loads(explain("--json").out)["fenced"]] == [
+        "openai/big",
+        "anthropic/wise",
+    ]
+
+
 def test_a_prompt_in_a_flag_is_looked_into_too(explain: Run) -> None:
     told = label(explain("smart", "--prompt", f"mail {MAIL}", "--json", body=None))
     assert told["name"] == "confidential"

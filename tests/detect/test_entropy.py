@@ -45,6 +45,9 @@ def test_nearly_all_random_strings_of_every_common_alphabet_look_random() -> Non
         "aaaaaaaaaaaaaaaaaaaaaaaa",
         "2024-03-01T10:20:30.000000",
         "THE_MAXIMUM_NUMBER_OF_TOKENS",
+        "CachedTokensByModality",
+        "ed25519.Ed25519PrivateKey.from_private_bytes",
+        "mlkem.MLKEM1024PrivateKey",
     ],
 )
 def test_identifiers_and_dates_do_not_look_random(text: str) -> None:

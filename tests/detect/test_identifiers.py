@@ -46,6 +46,22 @@ def found(text: str) -> list[tuple[str, str]]:
         ("at 00:1A:2b:3C:4D:5E", "mac", "00:1A:2b:3C:4D:5E"),
         ("Passport No. C01X00T47", "passport", "C01X00T47"),
         ("MRN: 00123456", "medical_record", "00123456"),
+        ("patientId=83765034", "medical_record", "83765034"),
+        ("Patienten-ID 665-198-903", "medical_record", "665-198-903"),
+        ("prontuário 2068/5119", "medical_record", "2068/5119"),
+        ('"panNo": "abcpe1234f"', "national_id.in_pan", "abcpe1234f"),
+        ("4111  1111  1111  1111", "payment_card", "4111  1111  1111  1111"),
+        ("card 4111 1111 1111 1111 2222", "payment_card", "4111 1111 1111 1111"),
+        ("NIR 2 55 08 14 168 025 / 38", "national_id.fr_nir", "2 55 08 14 168 025 / 38"),
+        ("the caller's Steuer-ID 860 957 427 19", "national_id.de_steuer_id", "860 957 427 19"),
+        ("the caller's CPF 529.982.247/25", "national_id.br_cpf", "529.982.247/25"),
+        ("<ip>142.46.125.82</ip>", "ip", "142.46.125.82"),
+        (">> 203.156.36.80", "ip", "203.156.36.80"),
+        ("hay que revisar 172.20.141.72 hoy", "ip", "172.20.141.72"),
+        ("TYPE=home:2001:db8::94c:482f:b9d8:85ff", "ip", "2001:db8::94c:482f:b9d8:85ff"),
+        ("X-MAC:67:81:57:76:fb:89", "mac", "67:81:57:76:fb:89"),
+        ("+44 (0)161 496 2227", "phone", "+44 (0)161 496 2227"),
+        ("mobiel 916 430 683", "phone", "916 430 683"),
         ("1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNa", "wallet.btc", "1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNa"),
         (
             "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed",
@@ -56,6 +72,11 @@ def found(text: str) -> list[tuple[str, str]]:
 )
 def test_what_has_the_format_and_the_checksum_is_found(text: str, kind: str, value: str) -> None:
     assert found(text) == [(kind, value)]
+
+
+def test_cards_in_a_row_are_all_found() -> None:
+    cards = ["4111 1111 1111 1111", "5555 5555 5555 4444"]
+    assert found(" ".join(cards)) == [("payment_card", card) for card in cards]
 
 
 @pytest.mark.parametrize(
@@ -79,6 +100,14 @@ def test_what_has_the_format_and_the_checksum_is_found(text: str, kind: str, val
         "a1b2c3-078-05-1120-ff",
         "SPDX-License-Identifier: Apache-2.0, RFC 2822, ISO 13616-1:2020",
         "1 2 3 4 5 6 7 8 9 10 11 12",
+        "5660 3914 0510 0928 7055 1708 0679",  # the first four groups pass as a card's
+        "parcel 00 3404 4189 9694 4805 1558",
+        "part no. RS-2179-93A rev C",
+        "TOTAL 1000 A, zadal 5231 a",
+        "function calling (131087-131092), Code Llama token ids (32016-32069)",
+        "numeric limits: 2147483647",
+        "numpy>1.26.4.99, numpy > 1.26.4.99",
+        "12:67:81:57:76:fb:89",
     ],
 )
 def test_what_only_looks_like_one_is_not(text: str) -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from llmproxyd.detect.hidden import MAX_VALUES, CannotMask, Hidden, find_hidden
@@ -369,6 +369,11 @@ def conversations(draw: st.DrawFn) -> tuple[MaskBook, Chat]:
     return made, Chat(tuple(messages), user=draw(words))
 
 
+# Conversations are large; on a busy machine drawing them may take longer than the check allows.
+SLOWLY = settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+
+
+@SLOWLY
 @given(conversations())
 def test_what_is_masked_comes_back_as_it_was(given_: tuple[MaskBook, Chat]) -> None:
     made, chat = given_
@@ -383,6 +388,7 @@ def test_what_is_masked_comes_back_as_it_was(given_: tuple[MaskBook, Chat]) -> N
         same_json(one, other)
 
 
+@SLOWLY
 @given(conversations())
 def test_no_value_is_left_in_the_copy(given_: tuple[MaskBook, Chat]) -> None:
     made, chat = given_

@@ -41,6 +41,8 @@ def packed(text: str) -> str:
         lambda text: "".join(f"%{byte:02X}" for byte in text.encode()),
         lambda text: quote(quote(text, safe=""), safe=""),
         lambda text: "".join(f"\\u{ord(sign):04x}" for sign in text),
+        lambda text: "".join(f"\\x{byte:02x}" for byte in text.replace(" ", "\u00a0").encode()),
+        lambda text: base64.encodebytes(f"{'so much before it: ' * 3}{text}, you see".encode()).decode(),
         lambda text: json.dumps({"a": json.dumps({"b": json.dumps([text])})}),
         lambda text: "".join(f"&#{ord(sign)};" for sign in text),
     ],
@@ -61,10 +63,16 @@ def test_a_disguise_is_seen_through(disguise: object, value: str, kind: str) -> 
         "got 4-1-1-1-1-1-1-1-1-1-1-1-1-1-1-1 a",
         "D E 8 9 3 7 0 4 0 0 4 4 0 5 3 2 0 1 3 0 0 0",
         "q=my+card+is+4111+1111+1111+1111&x=1",
+        "got 4 - 1 - 1 - 1 - 1 - 1 - 1 - 1 - 1 - 1 - 1 - 1 - 1 - 1 - 1 - 1 a",
+        "IBAN: D-E-8-9-3-7-0-4-0-0-4-4-0-5-3-2-0-1-3-0-0-0",
     ],
 )
 def test_digits_that_are_spelt_out_are_read_together(text: str) -> None:
     assert kinds(text) & {"payment_card", "iban"}
+
+
+def test_a_plus_in_a_form_is_a_blank_and_an_escaped_one_a_plus() -> None:
+    assert kinds("q=call+me+%2b86+138+2333+5253+or+not") == {"phone"}
 
 
 def test_plain_text_stays_as_it_is() -> None:

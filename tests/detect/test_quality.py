@@ -7,6 +7,8 @@ import pytest
 from bench.privacy import measure
 from bench.privacy.evasions import EVASIONS
 from bench.privacy.generators import HARD, SECRETS
+from bench.privacy.heldout.__main__ import makes, samples
+from bench.privacy.heldout.innocent import innocent
 from bench.privacy.negatives import holds_an_address, ordinary
 from bench.privacy.soft_entities import SOFT
 from llmproxyd.detect.engine import build_detectors, default_detectors
@@ -17,6 +19,9 @@ VALUES = 400
 LEAST_RECALL = 0.995
 MOST_FALSE_PER_1000 = 0.5
 MOST_LOSS_POINTS = 3.0
+# Floors, so that a change cannot break unseen what is found; the family itself promises nothing.
+LEAST_HELD_OUT = 0.95
+MOST_FALSE_HELD_OUT = 3.0
 # Measured on sentences that no pattern was made for as well; a floor, so that a change cannot break them unseen.
 SOFT_FLOORS = {"person": 0.8, "address": 0.75, "date_of_birth": 0.9, "health": 0.7}
 
@@ -25,6 +30,23 @@ SOFT_FLOORS = {"person": 0.8, "address": 0.75, "date_of_birth": 0.9, "health": 0
 def test_values_of_every_hard_kind_are_found_in_their_carriers(kind: str) -> None:
     share = measure.recall(default_detectors(), (HARD | SECRETS)[kind], VALUES, SEED)
     assert share.value >= LEAST_RECALL, share.examples
+
+
+@pytest.mark.parametrize("kind", sorted(makes()))
+def test_values_of_the_held_out_family_are_found_too(kind: str) -> None:
+    share = measure.share(
+        (sample for _, sample in samples(kind, 60, SEED)), lambda s: measure.is_hit(default_detectors(), s)
+    )
+    assert share.value >= LEAST_HELD_OUT, share.examples
+
+
+def test_ordinary_texts_of_the_held_out_family_have_few_findings() -> None:
+    share = measure.false_hits(default_detectors(), innocent(3000, SEED))
+    assert 1000 * share.value <= MOST_FALSE_HELD_OUT, share.examples
+
+
+def test_half_of_all_ordinary_texts_cost_far_less_than_a_millisecond() -> None:
+    assert measure.times(default_detectors(), ordinary(500, SEED)).p50_ms <= 1.0
 
 
 def test_every_vendors_keys_are_found() -> None:
