@@ -46,7 +46,7 @@ CANNOT: Mapping[tuple[str, str, str], Cannot] = {
         "thinking: not carried",
     ),
     ("anthropic_messages", "gemini_generate", "thought"): Cannot(
-        "Google signs the function call; a `tool_use` block has id, name and input only: "
+        "Google signs the function call; a `tool_use` block has no field for a signature: "
         "https://platform.claude.com/docs/en/api/messages",
         "the signature of a function call: not carried",
     ),
