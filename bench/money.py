@@ -115,7 +115,7 @@ class Till:
         bound = partial(at_most, extent_of(self.voice.request))
         booking = self.books.open(record, self.deployment, bound, number=0, hedge=False, patience_s=0.0)
         assert isinstance(booking, Booking), booking
-        counted = self.books.count(running, None, lambda: 0)
+        counted = self.books.count(running, None, lambda deployment: 0)
         self.books.settle(booking, running, counted, "ok", None, 1.0)
         return Booked(time.perf_counter() - begun_s, time.thread_time() - cpu_s, booking.id)
 

@@ -42,6 +42,7 @@ from llmproxyd.ledger.store import LedgerReader
 from llmproxyd.reload import Reloader
 from llmproxyd.routing.compile import Routes, compile_routes
 from llmproxyd.routing.estimate import estimate_tokens
+from llmproxyd.routing.vocabulary import Vocabularies
 from llmproxyd.server.admission import Admission, allowed_hosts
 from llmproxyd.server.async_calls import AsyncCalls
 from llmproxyd.server.auth import Doorkeeper
@@ -137,6 +138,7 @@ class _Daemon:
         self._registry = Registry(tell=self._health_changed)
         self._upstream = Upstream()
         self._gates = Gates(time.monotonic)
+        self._vocabularies = Vocabularies()
         self._overload = Overload(time.monotonic)
         self._scanner = Scanner(time.monotonic)
         self._counters = Counters()
@@ -191,7 +193,7 @@ class _Daemon:
             windows=Windows(),
             budgets=self._budgets,
             scanner=self._scanner,
-            new_prompt=_new_prompt,
+            new_prompt=self._new_prompt,
             wall=time.time,
         )
         self._cache = ResponseCache.open(settings.state_dir, CachePolicy(), wall=time.time)
@@ -352,6 +354,7 @@ class _Daemon:
         self._tell_started(listeners)
         for running in (self._reloader.run(), self._prober.run(), self._jobs.run(), self._beat()):
             self._spawn(running)
+        self._spawn(self._load_vocabularies())
         await self._stop.wait()
         await self._drain(doors, server, inherited=any(listener.inherited for listener in listeners))
 
@@ -417,7 +420,16 @@ class _Daemon:
             if self._ledger is not None:
                 self._adopt_money(snapshot)
             self._counters.retain(snapshot)
+            self._spawn(self._load_vocabularies())
             self._prober.wake()
+
+    def _new_prompt(self, request: Request, surface: Surface) -> RequestPrompt:
+        return RequestPrompt(request, surface, estimate_tokens, self._vocabularies.count)
+
+    async def _load_vocabularies(self) -> None:
+        """Beside requests, which are estimated until it is done."""
+        models = {d.upstream for d in self._in_force.current.snapshot.deployments if d.provider.configured}
+        await asyncio.to_thread(self._vocabularies.load, models)
 
     def _health_changed(self, change: HealthChange) -> None:
         self._notifier.health(change)
@@ -521,10 +533,6 @@ def _prepare_threads() -> None:
     for _ in range(_THREADS):
         executor.submit(all_here.wait)
     asyncio.get_running_loop().set_default_executor(executor)
-
-
-def _new_prompt(request: Request, surface: Surface) -> RequestPrompt:
-    return RequestPrompt(request, surface, estimate_tokens)
 
 
 def _make_admin_token(path: Path) -> str:

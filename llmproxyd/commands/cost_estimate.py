@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from llmproxyd.commands.console import CannotGoOn, Command, Console, format_table
@@ -27,6 +27,7 @@ from llmproxyd.routing.compile import compile_routes
 from llmproxyd.routing.cost import EXPECTED_OUTPUT_TOKENS, expected_output_tokens
 from llmproxyd.routing.decide import decide
 from llmproxyd.routing.estimate import estimate_tokens
+from llmproxyd.routing.vocabulary import Vocabularies
 from llmproxyd.server.cost_report import money
 from llmproxyd.server.question import build_question
 from llmproxyd.surfaces.facts import RequestPrompt
@@ -36,6 +37,7 @@ from llmproxyd.values.plan import Candidate, Plan, Question, Readings
 from llmproxyd.values.request import Operation
 from llmproxyd.values.snapshot import Deployment, Snapshot
 
+_VOCABULARIES: Final = Vocabularies()
 _CLAIMS: Final = ("project", "user", "task", "label")
 
 
@@ -131,6 +133,7 @@ def estimate_publicly(provider: str, model: str, length: Length, now_s: float) -
     return {
         "deployment": f"{listing.provider}/{listing.model}",
         "order": None,
+        "tokens_in": length.tokens_in,
         **money("expected", cost_of(length.usage, price)),
         **money("most", most),
         "price_source": _source(listing),
@@ -168,7 +171,8 @@ def _configured(arguments: Namespace, console: Console) -> dict[str, Any]:
     if plan.failure is not None:
         console.complain(f"llmproxyd: it would be refused: {plan.failure.message}")
     length = _length(arguments, question)
-    return _document(question.model, length, list(_rows(snapshot, plan, question, length)))
+    exact = arguments.tokens_in is None
+    return _document(question.model, length, list(_rows(snapshot, plan, question, length, exact=exact)))
 
 
 def _has_key(snapshot: Snapshot) -> bool:
@@ -184,7 +188,7 @@ def _question(arguments: Namespace, console: Console) -> Question:
     request, surface = read_request(arguments.file, console, model=arguments.model, surface=arguments.surface)
     claims = {f"x-llmproxyd-{claim}": getattr(arguments, claim) for claim in _CLAIMS}
     headers = {name: value for name, value in claims.items() if value is not None}
-    prompt = RequestPrompt(request, surface, estimate_tokens)
+    prompt = RequestPrompt(request, surface, estimate_tokens, _VOCABULARIES.count)
     try:
         return build_question(request, headers, prompt, now_s=console.wall(), turn=0)
     except BadRequest as bad:
@@ -201,13 +205,20 @@ def _length(arguments: Namespace, question: Question | None) -> Length:
     return Length(tokens_in, arguments.cached, tokens_out)
 
 
-def _rows(snapshot: Snapshot, plan: Plan, question: Question, length: Length) -> Iterator[dict[str, Any]]:
-    """Who would be asked, in that order; then who was dropped, and why; then all others that do such things."""
+def _rows(
+    snapshot: Snapshot, plan: Plan, question: Question, length: Length, *, exact: bool
+) -> Iterator[dict[str, Any]]:
+    """Who would be asked, in that order; then who was dropped, and why; then all others that do such things. ``exact``:
+    the request is counted as each model counts, where that can be told."""
     extent = extent_asked(question, plan.overrides)
+    if exact:
+        _VOCABULARIES.load(deployment.upstream for deployment in snapshot.deployments)
 
     def row(deployment: Deployment, order: int | None = None, note: str = "") -> dict[str, Any]:
         most = at_most(extent, deployment, question.now_s).nanos
-        return _row(deployment, length, question.now_s, order=order, note=note, most=most)
+        tokens_in = question.prompt.tokens_for(deployment.upstream) if exact else length.tokens_in
+        counted = replace(length, tokens_in=tokens_in)
+        return _row(deployment, counted, question.now_s, order=order, note=note, most=most)
 
     notes = {one.deployment.name: _why(one) for one in plan.dropped}
     asked = {one.deployment.name for one in plan.candidates}
@@ -252,6 +263,7 @@ def _row(
     return {
         "deployment": deployment.name,
         "order": order,
+        "tokens_in": length.tokens_in,
         **money("expected", None if price is None else cost_of(length.usage, price)),
         **money("most", most),
         "price_source": None if deployment.prices is None else deployment.prices.version,
@@ -276,8 +288,8 @@ def _document(model: str | None, length: Length, rows: list[dict[str, Any]]) -> 
 def _format(document: dict[str, Any]) -> str:
     cached = f" ({document['tokens_cached']:,} cached)" if document["tokens_cached"] else ""
     head = f"{document['tokens_in']:,} tokens in{cached}, {document['tokens_out']:,} expected out"
-    header = ("", "deployment", "expected USD", "at most USD", "price by", "")
-    return "\n".join([head, format_table(header, _cells(document["estimates"]), right=(0, 2, 3))])
+    header = ("", "deployment", "tokens in", "expected USD", "at most USD", "price by", "")
+    return "\n".join([head, format_table(header, _cells(document["estimates"]), right=(0, 2, 3, 4))])
 
 
 def _cells(rows: Iterable[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
@@ -285,6 +297,7 @@ def _cells(rows: Iterable[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
         yield (
             "" if row["order"] is None else f"{row['order']}.",
             row["deployment"],
+            f"{row['tokens_in']:,}",
             usd_cell(row["expected_nanos"]),
             usd_cell(row["most_nanos"]),
             row["price_source"] or "nobody",

@@ -160,7 +160,7 @@ class Books:
             self.ledger.settle(settled)
 
     def count(
-        self, running: RunningAttempt, failure: Failure | None, tokens_in: Callable[[], int]
+        self, running: RunningAttempt, failure: Failure | None, tokens_in: Callable[[Deployment], int]
     ) -> Counted:
         """What the attempt came to. ``tokens_in``: our own count of the prompt, asked only where it is needed."""
         told, operation = running.usage, running.operation
@@ -183,10 +183,12 @@ class Books:
         return None if price is None else cost_of(usage, price)
 
 
-def _judge(running: RunningAttempt, told: Usage | None, tokens_in: Callable[[], int]) -> Judged:
+def _judge(running: RunningAttempt, told: Usage | None, tokens_in: Callable[[Deployment], int]) -> Judged:
     if running.operation is Operation.EMBEDDING and told is not None and told.input_tokens > 0:
         return Judged(told, told=told, estimated=told.estimated)  # nothing is generated, and that is no lie
-    return judge(told, lambda: Estimate(tokens_in(), running.estimate_output(), running.bytes_read))
+    return judge(
+        told, lambda: Estimate(tokens_in(running.deployment), running.estimate_output(), running.bytes_read)
+    )
 
 
 def _who(record: ExchangeRecord) -> Who:

@@ -54,8 +54,8 @@ class Asker(Protocol):
         """Who else could answer after all of ``plan`` have failed."""
         ...
 
-    def tokens_in(self) -> int:
-        """Our own count of the prompt."""
+    def tokens_in(self, deployment: Deployment) -> int:
+        """Our own count of the prompt, as its model counts where that can be told."""
         ...
 
     def mask(self, kinds: frozenset[str]) -> MaskBook:

@@ -314,7 +314,7 @@ class Intake:
 
     def estimate(self, voice: Voice) -> bytes:
         """The answer to a request to count tokens, estimated."""
-        tokens = self._new_prompt(voice.request, voice.surface).tokens_in
+        tokens = self._new_prompt(voice.request, voice.surface).tokens_for(voice.request.model)
         return voice.surface.format_answer(
             TokenCount(tokens, estimated=True),
             voice.request,
@@ -359,8 +359,8 @@ class _Asker:
     def further(self, plan: Plan, failure: Failure) -> tuple[Candidate, ...]:
         return self._intake.further(self._visit, plan, failure)
 
-    def tokens_in(self) -> int:
-        return self._question.prompt.tokens_in
+    def tokens_in(self, deployment: Deployment) -> int:
+        return self._question.prompt.tokens_for(deployment.upstream)
 
     def mask(self, kinds: frozenset[str]) -> MaskBook:
         book = self._books.get(kinds)

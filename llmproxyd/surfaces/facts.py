@@ -89,11 +89,19 @@ _WRAPPED = ("generateContentRequest", "generate_content_request")
 
 
 class RequestPrompt:
-    """The Prompt of a request. ``estimate_tokens``: text -> tokens."""
+    """The Prompt of a request. ``estimate_tokens``: text -> tokens; ``count_tokens``: (text, model) -> tokens, where they
+    are told apart by model."""
 
-    def __init__(self, request: Request, surface: Surface, estimate_tokens: Callable[[str], int]) -> None:
+    def __init__(
+        self,
+        request: Request,
+        surface: Surface,
+        estimate_tokens: Callable[[str], int],
+        count_tokens: Callable[[str, str], int] | None = None,
+    ) -> None:
         self._request = request
         self._estimate = estimate_tokens
+        self._count = count_tokens
         self._reader = READERS.get(request.dialect) or ContentReader(lambda: surface.parse_content(request))
 
     @cached_property
@@ -104,13 +112,25 @@ class RequestPrompt:
     @cached_property
     def tokens_in(self) -> int:
         """Estimated input tokens: text, definitions of tools and of the answer's form, images, and what is between."""
+        text, fixed = self._counted
+        return fixed + self._estimate(text)
+
+    def tokens_for(self, model: str) -> int:
+        """The same as this model counts, where that can be told."""
+        if self._count is None:
+            return self.tokens_in
+        text, fixed = self._counted
+        return fixed + self._count(text, model)
+
+    @cached_property
+    def _counted(self) -> tuple[str, int]:
+        """Whatever is text, and the tokens of the rest."""
         document = _unwrapped(self._request.document)
         definitions = [
             jsontext.encode(document[name]).decode() for name in _DEFINITIONS if document.get(name)
         ]
         turns = sum(_count_objects(document.get(name)) for name in _TURNS)
-        fixed = MESSAGE_TOKENS * turns + IMAGE_TOKENS * self._images
-        return fixed + self._estimate("\n".join((self.text, *definitions)))
+        return "\n".join((self.text, *definitions)), MESSAGE_TOKENS * turns + IMAGE_TOKENS * self._images
 
     @cached_property
     def has(self) -> frozenset[str]:

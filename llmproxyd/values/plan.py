@@ -29,6 +29,10 @@ class Prompt(Protocol):
         """Estimated input tokens, tool definitions included."""
         ...
 
+    def tokens_for(self, model: str) -> int:
+        """The same in the vocabulary of a model (its provider's id), where that can be told."""
+        ...
+
     @property
     def has(self) -> frozenset[str]:
         """Which of tools, images, audio, files, code, json_schema, thinking, system the request has."""
@@ -48,6 +52,9 @@ class KnownPrompt:
     tokens_in: int = 0
     has: frozenset[str] = frozenset()
     conversation: bytes = b""
+
+    def tokens_for(self, model: str) -> int:
+        return self.tokens_in
 
 
 class Purse(Protocol):

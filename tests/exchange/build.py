@@ -194,7 +194,7 @@ class Asking:
     def further(self, plan: Plan, failure: Failure) -> tuple[Candidate, ...]:
         return self.extend(plan, failure)
 
-    def tokens_in(self) -> int:
+    def tokens_in(self, deployment: Deployment) -> int:
         return self.counted
 
     def mask(self, kinds: frozenset[str]) -> MaskBook:
