@@ -24,7 +24,7 @@ test: $(STAMP)
 # Many of them measure time: run nothing else meanwhile.
 proof: $(STAMP)
 	$(BIN)/python -m pytest -m proof -vv $(TIMED) $(PYTEST_ARGS)
-	$(BIN)/python -m pytest -m "proof or (hypothesis and not quiet)" --hypothesis-profile proof -n auto --dist load \
+	$(BIN)/python -m pytest -m "proof or (hypothesis and not quiet)" --hypothesis-profile proof -n auto --dist loadfile \
 	  $(TIMED:%=--ignore %) -v $(PYTEST_ARGS)
 
 check: $(STAMP)
