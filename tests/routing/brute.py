@@ -71,8 +71,9 @@ PROJECTS = (None, "hr", "it", "ads")
 TEXTS = ("", "salary", "patient", "patient salary")
 KINDS = ("email", "payment_card")
 TOKENS = (0, 100, 101)
+_UNSENT = (FailureKind.UNSUPPORTED, FailureKind.SATURATED)
 _ENDINGS = (
-    FailureKind.UNSUPPORTED,
+    *_UNSENT,
     FailureKind.MODEL_UNAVAILABLE,
     FailureKind.TOO_LARGE,
     FailureKind.OVERLOADED,
@@ -342,7 +343,5 @@ def _walk(
         return
     reached.add(plan.candidates[step.candidate].deployment.name)
     for kind in _ENDINGS:
-        ended = Attempt(
-            step.candidate, now_s, now_s, Failure(kind, ""), sent=kind is not FailureKind.UNSUPPORTED
-        )
+        ended = Attempt(step.candidate, now_s, now_s, Failure(kind, ""), sent=kind not in _UNSENT)
         _walk(plan, [*attempts, ended], more, reached, extended=extended)
