@@ -107,7 +107,7 @@ def judge_rig(rig: Rig, sinks: dict[str, bytes], count: int) -> None:
     assert len(told) >= 15, "the providers did repeat what they were asked, and its client was told"
     calls = b"".join(seen.body + seen.path.encode() for fake in rig.fakes.values() for seen in fake.seen)
     reached = {hit.place for hit in search(HIDDEN, {"calls": calls})}
-    assert len(reached) >= 40, "and they saw what they were asked"
+    assert len(reached) >= 30, "and they saw what they were asked"
     parrots = [fake.manner for fake in rig.fakes.values()]
     assert all(isinstance(parrot, Parrot) and set(parrot.told) <= set(ECHOES) for parrot in parrots)
     failed = sum(number for status, number in rig.statuses.items() if status >= 400 or not status)
