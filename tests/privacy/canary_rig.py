@@ -194,7 +194,7 @@ class Rig:
         path = asked.path.replace("{model}", model.rpartition("/")[2])
         if path != asked.path or asked.path != CHAT or asked.path.startswith("/v1beta"):
             return Asked(path, body if path == asked.path else asked.body, headers)
-        match number % 16:
+        match self.random.randrange(16):
             case 0 | 1 | 2 | 3 | 4:
                 body["stream"] = True
             case 5:

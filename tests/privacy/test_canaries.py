@@ -77,6 +77,9 @@ async def test_no_canary_is_written_down(tmp_path: Path, count: int) -> None:
             "the search finds what waits to be fetched"
         )
         await rig.delete_jobs()
+        jobs = {name: written for name, written in rig.files().items() if "jobs" in name}
+        assert jobs
+        assert not search(HIDDEN, jobs)
         await rig.say(FULL_DISK)
         await rig.load(len(PLACES))
         await rig.say(ROOM_AGAIN)
