@@ -12,6 +12,7 @@ from tests.support.fake_provider import Exchange, Manner, answer, chat_body, goo
 
 STATUSES = (400, 402, 404, 408, 409, 413, 422, 429, 500, 502, 503, 504, 529)
 _WORD = re.compile(r"Nary[0-9a-f]{20}")
+_TO_KEEP = re.compile(r'"temperature": ?0\b')
 Echo = Callable[[str, str], Manner]
 """(a canary out of the request, all of the request) -> what to do."""
 
@@ -103,17 +104,19 @@ RARE = frozenset({"silence", "a pause that is a word", "status 402"})
 
 
 class Parrot:
-    """The manner of a provider that repeats what it was asked, each time in another way. ``told``: how often in each."""
+    """The manner of a provider that repeats what it was asked, each time in another way. ``told``: how often in each.
+
+    Where the answer may be kept it repeats nothing: an answer is kept as it is, but nothing of its request beside it.
+    """
 
     def __init__(self, seed: int) -> None:
         self._names = _turns(Random(seed))
         self.told: dict[str, int] = {}
-        self.well = False
 
     async def __call__(self, exchange: Exchange) -> None:
         text = exchange.seen.body.decode("utf-8", "replace")
-        if self.well:
-            await good_chat(exchange)
+        if _TO_KEEP.search(text):
+            await (good_chat if exchange.seen.path.endswith("/chat/completions") else reset)(exchange)
             return
         name = next(self._names)
         self.told[name] = self.told.get(name, 0) + 1
