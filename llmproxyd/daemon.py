@@ -98,6 +98,8 @@ _WATCHDOG_SHARE = 3  # beats per watchdog interval
 def run(settings: Settings, environ: Mapping[str, str] = os.environ) -> int:
     """Serve until stopped. Returns the exit status."""
     writer = logs.setup_logs(settings.log_level, settings.log_format.value, environ=environ)
+    logs.catch_strays()
+    host.leave_no_core()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return int(runner.run(_Daemon(settings, environ, lambda: writer.lost).serve()))
 

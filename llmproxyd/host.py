@@ -1,6 +1,7 @@
-"""What the process owes its host, systemd: notifications, the watchdog's rhythm, sockets that were opened for it.
+"""What the process owes its host: no core that holds requests; to systemd notifications, the watchdog's rhythm, and the
+sockets that were opened for it.
 
-Without systemd all of it does nothing. Follows sd_notify(3), sd_watchdog_enabled(3) and sd_listen_fds(3).
+Without systemd what is for it does nothing. Follows sd_notify(3), sd_watchdog_enabled(3) and sd_listen_fds(3).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import fcntl
 import logging
 import os
 import re
+import resource
 import socket
 import time
 from collections.abc import Mapping, MutableMapping
@@ -19,6 +21,11 @@ STATUS_MAX = 400
 _SEND_TIMEOUT_S = 1.0
 _LISTEN_VARIABLES = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID")
 _log = logging.getLogger(__name__)
+
+
+def leave_no_core() -> None:
+    """A core holds the texts of the requests in hand. The hard limit stays, for who wants one all the same (prlimit)."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
 def sd_notify(message: str, environ: Mapping[str, str] = os.environ) -> bool:

@@ -1,7 +1,8 @@
-"""Logs: one line per event, JSON for machines or text for people, in UTC, never with a secret.
+"""Logs: one line per event, JSON for machines or text for people, in UTC, never with a secret or an exception's own text.
 
 Loggers are structlog's. They may be made at import, before ``setup_logs`` has run; what they write goes where the
-last ``setup_logs`` said. The standard library's logging (aiohttp, asyncio, warnings) comes out in the same form.
+last ``setup_logs`` said. The standard library's logging (aiohttp, asyncio, warnings) comes out in the same form, and with
+``catch_strays`` so does what nobody caught. Whatever may quote content goes through the `sieve` here, and nowhere else.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ import logging
 import os
 import re
 import sys
+import threading
 import time
-import traceback
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ import msgspec
 import structlog
 
 from llmproxyd.line_writer import LineWriter
+from llmproxyd.sieve import name_of, stack_of, words_of
 from llmproxyd.values.secret import Secret
 
 LEVELS: Mapping[str, int] = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
@@ -60,7 +62,7 @@ def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return {str(key): item for key, item in value.items()}
     if isinstance(value, BaseException):
-        return f"{type(value).__name__}: {value}"
+        return name_of(value)
     return str(value)
 
 
@@ -198,12 +200,12 @@ def _new_voice(name: str = "", *_: object) -> _Voice:
 
 
 def _add_traceback(_voice: _Voice, _level: str, event: Event) -> Event:
-    """Replace ``exc_info`` by the traceback's text (which shows code, never the values of variables)."""
+    """Replace ``exc_info`` by where it came from."""
     error = event.pop("exc_info", None)
     if error is True:
         error = sys.exception()
     if isinstance(error, BaseException):
-        event["exception"] = "".join(traceback.format_exception(error)).rstrip("\n")
+        event["exception"] = stack_of(error)
     return event
 
 
@@ -254,15 +256,7 @@ class _Bridge(logging.Handler):
         level = next(
             (word for word, number in reversed(tuple(LEVELS.items())) if record.levelno >= number), "debug"
         )
-        try:
-            text = record.getMessage()
-        except (
-            TypeError,
-            ValueError,
-            KeyError,
-        ) as error:  # arguments that do not fit their own format string
-            text = f"{record.msg} (its arguments do not fit: {error})"
-        event: Event = {"event": text}
+        event: Event = {"event": words_of(record), "at": f"{record.pathname}:{record.lineno}"}
         if record.exc_info and record.exc_info[1] is not None:
             event["exc_info"] = record.exc_info[1]
         voice = _Voice(record.name)
@@ -302,6 +296,18 @@ def setup_logs(
     atexit.unregister(flush)
     atexit.register(flush)
     return writer
+
+
+def catch_strays() -> None:
+    """For the daemon's process: what nobody caught is logged like all else, where Python would print its text."""
+    strays = get_logger("process")
+
+    def tell(error: BaseException | None) -> None:
+        strays.critical("uncaught", exc_info=error)
+
+    sys.excepthook = lambda _kind, error, _trace: tell(error)
+    threading.excepthook = lambda told: tell(told.exc_value)
+    sys.unraisablehook = lambda told: tell(told.exc_value)
 
 
 def write_rows(rows: Iterable[tuple[str, float, Event]]) -> None:

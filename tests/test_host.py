@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -212,3 +213,18 @@ def test_a_socket_that_was_promised_and_is_not_there_is_an_error_that_says_so(
     done = _receive("http:unix", *two_sockets, fds=60)
     assert done.returncode == 1
     assert "LISTEN_FDS promises a socket that is not open (descriptor " in done.stderr
+
+
+def test_no_core_is_left_behind() -> None:
+    script = (
+        "import os, resource, signal\n"
+        "from llmproxyd.host import leave_no_core\n"
+        "before = resource.getrlimit(resource.RLIMIT_CORE)\n"
+        "leave_no_core()\n"
+        "assert resource.getrlimit(resource.RLIMIT_CORE) == (0, before[1])\n"
+        "os.kill(os.getpid(), signal.SIGQUIT)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == -signal.SIGQUIT, done.stderr

@@ -35,7 +35,7 @@ def parse_failure(status: int, headers: Headers, body: bytes) -> Failure:
     failure = failures.parse_failure(status, headers, body)
     code = _find_code(body)
     spent = code in _SPENT_CODES or (
-        failure.kind is FailureKind.BAD_REQUEST and bool(_SPENT.search(failure.detail))
+        failure.kind is FailureKind.BAD_REQUEST and bool(_SPENT.search(failure.said))
     )
     if spent:
         failure = replace(failures.parse_failure(_PAYMENT_REQUIRED, headers, body), status=status)

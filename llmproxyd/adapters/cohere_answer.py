@@ -161,7 +161,7 @@ def _parse_vectors(document: dict[str, Any]) -> Vectors | Failure:
     try:
         vectors = tuple(parse_vector(row) for row in rows)
     except (TypeError, ValueError) as error:
-        return bad_answer(f"an embedding cannot be read: {error}")
+        return bad_answer(f"an embedding cannot be read: {type(error).__name__}", error)
     return Vectors("", vectors, parse_usage(document.get("meta")))
 
 

@@ -21,11 +21,7 @@ _MONTHLY = re.compile(r"\b(?:calls?|requests?)\s*(?:/|per|a)\s*(?:month|day)\b",
 def parse_failure(status: int, headers: Headers, body: bytes) -> Failure:
     """Say what a refused call means. body: ``{"message"}``; may be HTML from a proxy, or empty. Raises nothing."""
     failure = failures.parse_failure(401 if status == _INVALID_TOKEN else status, headers, body)
-    if (
-        failure.kind is Kind.RATE_LIMITED
-        and failure.retry_after_s is None
-        and _MONTHLY.search(failure.detail)
-    ):
+    if failure.kind is Kind.RATE_LIMITED and failure.retry_after_s is None and _MONTHLY.search(failure.said):
         failure = replace(failure, retryable=False)
     return replace(failure, status=status)
 
@@ -37,7 +33,7 @@ def failure_of_text(message: str) -> Failure:
 
 def broken_generation(reason: str) -> Failure:
     """``finish_reason`` ERROR or TIMEOUT: what came before it is no whole answer."""
-    failure = failures.bad_answer(f"the generation ended with finish_reason {reason}")
+    failure = failures.bad_answer("the generation ended with an error", reason)
     if reason != "TIMEOUT":
         return failure
     return replace(failure, kind=Kind.TIMEOUT, message="The provider took too long.")

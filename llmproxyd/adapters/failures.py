@@ -168,9 +168,15 @@ def failure_of_error(error: Any) -> Failure:
     return _failure(facts, facts.message, status, find_retry_after_s({}, {"error": error}, facts.message))
 
 
-def bad_answer(detail: str) -> Failure:
-    """What came back with a good status is no answer. ``detail`` is for the operator."""
-    return Failure(Kind.BAD_ANSWER, _PHRASES[Kind.BAD_ANSWER], detail=scrub_secrets(detail))
+def bad_answer(detail: str, said: object = "") -> Failure:
+    """What came back with a good status is no answer. ``detail``: our own words for the operator's log, without any of the
+    answer; ``said``: what may quote it."""
+    return Failure(
+        Kind.BAD_ANSWER,
+        _PHRASES[Kind.BAD_ANSWER],
+        detail=scrub_secrets(detail),
+        said=scrub_secrets(str(said)),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +197,7 @@ def _failure(facts: _Facts, text: str, status: int | None, retry_after_s: float 
     return Failure(
         kind=meaning.kind,
         message=_client_message(meaning.kind, facts.message),
-        detail=scrub_secrets(" ".join(filter(None, (f"[{code}]" if code else "", text)))),
+        said=scrub_secrets(" ".join(filter(None, (f"[{code}]" if code else "", text)))),
         status=status,
         code=code,
         param=facts.param,

@@ -42,7 +42,7 @@ def _parse_vectors(document: dict[str, Any]) -> Vectors | Failure:
     try:
         vectors = tuple(tuple(float(number) for number in entry["values"]) for entry in embeddings)
     except (TypeError, ValueError, KeyError) as error:
-        return bad_answer(f"an embedding cannot be read: {type(error).__name__} {error}")
+        return bad_answer(f"an embedding cannot be read: {type(error).__name__}", error)
     return Vectors("", vectors, parse_usage(document.get("usageMetadata")))
 
 

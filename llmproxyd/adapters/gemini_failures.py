@@ -52,7 +52,7 @@ def blocked_prompt(feedback: Mapping[str, Any]) -> Failure:
     return Failure(
         Kind.CONTENT_REFUSED,
         f"The provider's content filter refused the request ({shown}).",
-        detail=scrub_secrets(told) if isinstance(told, str) else shown,
+        said=scrub_secrets(told) if isinstance(told, str) else shown,
         code=shown.lower(),
     )
 

@@ -150,7 +150,7 @@ class GeminiDecoder(StreamDecoder[Frame]):
             yield ThinkingDelta("", choice.index, signature, origin=Dialect.GEMINI_GENERATE, new_block=True)
         if isinstance(part.get("inlineData"), dict):
             kind = text_of(part["inlineData"], "mimeType")
-            yield self._fail(bad_answer(f"the answer holds {kind or 'media'}, which nobody asked for"))
+            yield self._fail(bad_answer("the answer holds media, which nobody asked for", kind))
 
     def _tool_call(self, choice: _Choice, call: dict[str, Any], signature: str | None) -> ToolCallDelta:
         index, choice.calls = choice.calls, choice.calls + 1
@@ -192,7 +192,7 @@ def parse_finish(native: str, *, called: bool) -> Finish:
 def broken_answer(native: str, entry: Mapping[str, Any]) -> Failure:
     told = text_of(entry, "finishMessage")
     return replace(
-        bad_answer(f"the answer ended with {native} {told}".rstrip()),
+        bad_answer(f"the answer ended with {native}", told),
         code=native.lower(),
         retryable=_BROKEN[native],
     )

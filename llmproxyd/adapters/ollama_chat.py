@@ -194,7 +194,7 @@ def _parse_vectors(document: dict[str, Any]) -> Vectors | Failure:
     try:
         vectors = tuple(parse_vector(vector) for vector in embeddings)
     except (TypeError, ValueError) as error:
-        return bad_answer(f"an embedding cannot be read: {error}")
+        return bad_answer(f"an embedding cannot be read: {type(error).__name__}", error)
     return Vectors(_text(document, "model"), vectors, parse_usage(document))
 
 

@@ -52,7 +52,7 @@ def parse_answer(request: Request, body: bytes) -> Answer | Vectors | Failure:
             return _parse_vectors(document)
         return _parse_choices(document)
     except (KeyError, TypeError, ValueError, AttributeError, binascii.Error, struct.error) as error:
-        return bad_answer(f"the answer does not have the expected form: {type(error).__name__} {error}")
+        return bad_answer(f"the answer does not have the expected form: {type(error).__name__}", error)
 
 
 def parse_finish(native: Any, *, called: bool) -> Finish | None:

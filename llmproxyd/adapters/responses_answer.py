@@ -60,7 +60,7 @@ def parse_answer(request: Request, body: bytes) -> Answer | TokenCount | Failure
     try:
         return _parse_response(document)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        return bad_answer(f"the answer does not have the expected form: {type(error).__name__} {error}")
+        return bad_answer(f"the answer does not have the expected form: {type(error).__name__}", error)
 
 
 def parse_failure(status: int, headers: Headers, body: bytes) -> Failure:
@@ -69,7 +69,7 @@ def parse_failure(status: int, headers: Headers, body: bytes) -> Failure:
     if failure.kind is not Kind.MODEL_UNAVAILABLE or failure.param is None:
         return failure
     if failure.param.startswith(("previous_response_id", "input", "conversation", "prompt")):
-        said = scrub_message(failure.detail.removeprefix(f"[{failure.code}] "))
+        said = scrub_message(failure.said.removeprefix(f"[{failure.code}] "))
         return replace(failure, kind=Kind.NOT_FOUND, message=said)
     return failure
 
@@ -90,7 +90,7 @@ def find_failure(response: Document) -> Failure | None:
     # Servers that copied the dialect may leave it out of an answer that is otherwise complete.
     if status is None and isinstance(response.get("output"), list):
         return None
-    return None if status in _ENDED else bad_answer(f"the response ended with status {str(status)[:64]!r}")
+    return None if status in _ENDED else bad_answer("the response ended with a status that is no end", status)
 
 
 def parse_finish(response: Document, *, called: bool) -> tuple[Finish, str]:

@@ -13,6 +13,7 @@ from math import inf
 
 from llmproxyd.exchange.alarm import Alarm
 from llmproxyd.exchange.lane import Lane
+from llmproxyd.exchange.quotes import without_quotes
 from llmproxyd.exchange.upstream import (
     MAX_ERROR_BYTES,
     MAX_WHOLE_ANSWER_BYTES,
@@ -115,7 +116,7 @@ class RunningAttempt:
     async def _until_commit(self, reply: Reply) -> None:
         if not 200 <= reply.status < 300:
             body = await _read_error(reply)
-            raise AttemptFailed(self._adapter.parse_failure(reply.status, reply.headers, body))
+            raise self._failed(self._adapter.parse_failure(reply.status, reply.headers, body))
         if not self.call.stream:
             self._take_whole(await reply.read_all(MAX_WHOLE_ANSWER_BYTES))
         elif self._came_whole(reply):
@@ -146,14 +147,14 @@ class RunningAttempt:
         self.usage = progress.usage or self.usage
         self.finish = progress.finish or self.finish
         if progress.failure is not None:
-            raise AttemptFailed(progress.failure)
+            raise self._failed(progress.failure)
         self.first += progress.out
 
     def _take_whole(self, body: bytes) -> None:
         self.bytes_read = len(body)
         whole = self.lane.whole(body)
         if whole.failure is not None:
-            raise AttemptFailed(whole.failure)
+            raise self._failed(whole.failure)
         self.first, self.usage, self.finish = whole.body, whole.usage, whole.finish
         self.complete = True
 
@@ -183,7 +184,7 @@ class RunningAttempt:
                         yield progress.out
                         content_s += self._clock() - written_s
                     if progress.failure is not None:
-                        raise AttemptFailed(progress.failure)
+                        raise self._failed(progress.failure)
                     if progress.content:
                         now_s = self._clock()
                         self._note_gap(now_s - content_s)
@@ -238,6 +239,10 @@ class RunningAttempt:
         if self._reply is not None:
             self._reply.close()
             self._reply = None
+
+    def _failed(self, failure: Failure) -> AttemptFailed:
+        """For what the provider has said: nobody but the client may read that as it is."""
+        return AttemptFailed(without_quotes(failure, self.call))
 
     def _silent(self, *, deadline_first: bool) -> Failure:
         name = self.deployment.provider.name

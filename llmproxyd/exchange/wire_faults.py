@@ -19,6 +19,9 @@ from llmproxyd.values.snapshot import Provider
 WIRE_ERRORS = (aiohttp.ClientError, HttpProcessingError, OSError, ValueError)
 """Whatever of a wire can break raises one of these."""
 
+_QUOTING = (aiohttp.ClientPayloadError, aiohttp.ClientResponseError, HttpProcessingError, ValueError)
+"""Their texts hold what came, and a provider may have put some of the request there."""
+
 # We ran out, not the provider: it must not be held against it.
 _OUT_OF = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
@@ -123,5 +126,7 @@ def _describe(error: BaseException, cause: BaseException) -> str:
         return f"{type(error).__name__}: {os.strerror(cause.errno)}"  # asyncio's own text is but an address
     if isinstance(cause, OSError) and cause.strerror:
         return f"{type(error).__name__}: {cause.strerror}"
+    if isinstance(cause, _QUOTING):
+        return type(cause).__name__
     # A server that hangs up during the handshake leaves an exception without a word.
     return f"{type(error).__name__}: {str(cause) or type(cause).__name__}"[:300]

@@ -164,7 +164,7 @@ _NO_ANSWER: Final[tuple[tuple[str, str], ...]] = (
 
 def _silence_hint(provider: Provider, failure: Failure) -> str:
     """No HTTP answer came."""
-    said = failure.detail or failure.message
+    said = failure.detail or failure.said or failure.message
     words = {"url": provider.base_url, "address": _address(provider), "detail": said}
     if failure.kind is FailureKind.TIMEOUT:
         return "{url} did not answer in time ({detail}): is it up and not blocked by a firewall?".format(
@@ -179,7 +179,7 @@ def _silence_hint(provider: Provider, failure: Failure) -> str:
 
 
 def _refusal_hint(provider: Provider, asked: Asked, status: int) -> str:
-    said = (asked.failure.detail if asked.failure else "")[:_MAX_SAID]
+    said = (asked.failure.said if asked.failure else "")[:_MAX_SAID]
     tail = f'; it said: "{said}"' if said else ""
     if 200 <= status < 300:
         return f"{asked.detail}: is this the right server? Correct {_address(provider)}"
@@ -251,7 +251,9 @@ def _scrubbed(asked: Asked, provider: Provider) -> Asked:
     """A server may repeat what it was shown."""
     failure = asked.failure
     if failure is not None:
-        failure = replace(failure, detail=_scrub(failure.detail, provider))
+        failure = replace(
+            failure, detail=_scrub(failure.detail, provider), said=_scrub(failure.said, provider)
+        )
     return replace(asked, detail=_scrub(asked.detail, provider), failure=failure)
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from llmproxyd import logs
 from llmproxyd.exchange.account import AttemptRecord, Ending, ExchangeRecord
-from llmproxyd.values.failure import Failure, Fault
 
 _GATHER_S = 0.05
 
@@ -69,7 +68,7 @@ def _fields(record: ExchangeRecord) -> dict[str, Any]:
         fields["cost_nanos"] = record.cost_nanos
     if record.failure is not None:
         fields["failure"] = record.failure.kind.value
-        fields["failure_detail"] = _detail(record.failure)
+        fields["failure_detail"] = record.failure.told
     if len(record.attempts) > 1 or record.failure is not None or record.waited_s:
         fields["attempts"] = [_attempt(attempt) for attempt in record.attempts]
     fields.update(record.claims)
@@ -101,16 +100,8 @@ def _attempt(attempt: AttemptRecord) -> dict[str, Any]:
         told["queued_ms"] = _ms(attempt.waited_s)
     if attempt.failure is not None:
         told["failure"] = attempt.failure.kind.value
-        told["detail"] = _detail(attempt.failure)
+        told["detail"] = attempt.failure.told
     return told
-
-
-def _detail(failure: Failure) -> str:
-    """A provider's own message may quote the request; only what we wrote ourselves is logged."""
-    quotes = failure.status is not None and failure.consequence.fault is Fault.CALLER
-    if not quotes and (failure.detail or failure.status is None):
-        return failure.detail or failure.message
-    return f"status {failure.status}" + (f", code {failure.code}" if failure.code else "")
 
 
 def _ms(seconds: float) -> float:

@@ -82,6 +82,8 @@ def _prepare(database: sqlite3.Connection, max_bytes: int) -> None:
     # Two daemons with one state directory would do each other's jobs: the second is told that the file is locked.
     database.execute("PRAGMA locking_mode = EXCLUSIVE")
     database.execute("PRAGMA journal_mode = WAL")
+    # What was deleted is gone from the file, not only from its index.
+    database.execute("PRAGMA secure_delete = ON")
     # A 202 is a promise. NORMAL would keep it after a kill, but not after a power cut; an accepted job costs a call to
     # a provider, beside which one flush is nothing.
     database.execute("PRAGMA synchronous = FULL")

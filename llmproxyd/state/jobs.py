@@ -11,7 +11,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -192,12 +192,21 @@ class JobStore:
                 "DELETE FROM jobs WHERE id = ? AND state NOT IN ('queued', 'in_progress')", (job_id,)
             )
         )
+        await self._forget()
 
     # --- staying within bounds ------------------------------------------------------------------------------------
 
     async def sweep(self) -> list[str]:
         """Forget what is too old, and give up what has waited too long. -> the ids of the latter"""
-        return await self._do(self._sweep)
+        gone = await self._do(self._sweep)
+        await self._forget()
+        return gone
+
+    async def _forget(self) -> None:
+        """What was deleted, or has its answer, still stands in the log beside the file: empty that too."""
+        await self._do(
+            lambda database: database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall(), plain=True
+        )
 
     def _sweep(self, database: sqlite3.Connection) -> list[str]:
         now_s = self._wall()
@@ -241,18 +250,19 @@ class JobStore:
 
     # --- the thread -----------------------------------------------------------------------------------------------
 
-    async def _do(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+    async def _do(self, work: Callable[[sqlite3.Connection], _T], *, plain: bool = False) -> _T:
+        """plain: not in a transaction."""
         if self._closed:
             raise StoreError("llmproxyd is stopping")
         # Shielded: whoever leaves while it is written must not leave it half done in his own mind.
-        running = asyncio.get_running_loop().run_in_executor(self._thread, self._transact, work)
+        running = asyncio.get_running_loop().run_in_executor(self._thread, self._perform, work, plain)
         return await asyncio.shield(running)
 
-    def _transact(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+    def _perform(self, work: Callable[[sqlite3.Connection], _T], plain: bool) -> _T:
         if self._database is None:
             self._database = open_file(self._path, max_bytes=self._max_file_bytes, wall_s=self._wall())
         try:
-            with _transaction(self._database) as database:
+            with nullcontext(self._database) if plain else _transaction(self._database) as database:
                 return work(database)
         except sqlite3.Error as error:
             if is_damage(error):

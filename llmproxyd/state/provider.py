@@ -85,4 +85,4 @@ class ProviderState:
 
 
 def _trouble_of(failure: Failure) -> str:
-    return f"{failure.kind}: {failure.detail or failure.message}"[:MAX_CAUSE_CHARS]
+    return f"{failure.kind}: {failure.told}"[:MAX_CAUSE_CHARS]

@@ -88,12 +88,23 @@ FALLBACK_KINDS: frozenset[FailureKind] = (
 """What `fallback.on` may name. `content_refused` is among them, but never by default."""
 
 
+_QUOTING = frozenset(
+    {
+        FailureKind.BAD_REQUEST, FailureKind.NOT_FOUND, FailureKind.UNSUPPORTED, FailureKind.TOO_LARGE,
+        FailureKind.CONTENT_REFUSED,
+    }
+)  # fmt: skip
+"""Our own messages about these say what is wrong with a request in its own words."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """Something that did not work, as a value.
 
     ``message`` goes to the client: it holds no secret, no host name of a provider, no content of the request.
-    ``detail`` goes to the operator's log. ``status``: the provider's own status, None if there was none.
+    ``detail`` goes to the operator's log: our own words, nothing of a request. ``said``: what the provider wrote, which may
+    quote the request: for what is decided by it, and shown only where there was no request (`exchange.quotes`).
+    ``status``: the provider's own status, None if there was none.
     ``code`` and ``param`` as the provider or we name them. ``retry_after_s``: when to come back, if known.
     ``retryable`` False forbids a retry of the same deployment even where the table allows it (a spent quota).
     """
@@ -101,6 +112,7 @@ class Failure:
     kind: FailureKind
     message: str
     detail: str = ""
+    said: str = ""
     status: int | None = None
     code: str | None = None
     param: str | None = None
@@ -110,6 +122,17 @@ class Failure:
     @property
     def consequence(self) -> Consequence:
         return CONSEQUENCES[self.kind]
+
+    @property
+    def told(self) -> str:
+        """What anybody but the client may read: nothing of a request. A message may hold some, whoever wrote it."""
+        if self.detail:
+            return self.detail
+        if self.status is not None or self.said:
+            return "no words" if self.status is None else f"status {self.status}"
+        if self.kind in _QUOTING:
+            return f"code {self.code}" if self.code else "the client was told what is wrong"
+        return self.message
 
     @property
     def client_status(self) -> int:

@@ -104,4 +104,4 @@ def test_pitfall_47_a_key_does_not_reach_the_client_or_the_log() -> None:
     )
     for secret in ("sk-ant-api03-abcdefgh", "a.test"):
         assert secret not in failure.message
-    assert "sk-ant-api03-abcdefgh" not in failure.detail
+    assert "sk-ant-api03-abcdefgh" not in failure.said

@@ -176,17 +176,19 @@ def test_the_client_never_sees_keys_addresses_or_hosts(status: int, hidden: str)
 
 
 @pytest.mark.parametrize("hidden", SECRETS)
-def test_the_operators_log_never_sees_keys(hidden: str) -> None:
+def test_what_a_provider_said_is_kept_apart_and_without_keys(hidden: str) -> None:
     for failure in (refused(500, {"error": f"with {hidden}"}), refused(502, f"with {hidden}".encode())):
-        assert hidden not in failure.detail
-        assert "with" in failure.detail
-    assert hidden not in bad_answer(f"with {hidden}").detail
+        assert hidden not in failure.said
+        assert "with" in failure.said
+        assert failure.detail == ""
+    unread = bad_answer(f"with {hidden}", f"and {hidden}")
+    assert hidden not in unread.detail + unread.said
 
 
 def test_a_long_text_is_cut_and_kept_to_one_line() -> None:
     failure = refused(400, {"error": {"message": "word\n" * 10_000}})
     assert len(failure.message) <= 600
-    assert "\n" not in failure.message + failure.detail
+    assert "\n" not in failure.message + failure.said
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ def test_details_of_any_form_are_survived(details: Any) -> None:
 def test_pitfall_47_no_key_and_no_host_reaches_the_client() -> None:
     message = "Bad call to https://generativelanguage.example.com/v1?key=AIzaSyD-secret: contents is empty"
     failure = refused(400, "INVALID_ARGUMENT", message)
-    assert "AIza" not in failure.message + failure.detail
+    assert "AIza" not in failure.message + failure.said
     assert "example.com" not in failure.message
 
 

@@ -170,7 +170,7 @@ def test_media_that_nobody_asked_for_are_no_answer() -> None:
         decode(piece({"inlineData": {"mimeType": "image/png", "data": "AA"}}, finish="STOP"))
     )
     assert failure.kind is FailureKind.BAD_ANSWER
-    assert "image/png" in failure.detail
+    assert (failure.detail, failure.said) == ("the answer holds media, which nobody asked for", "image/png")
 
 
 def test_sources_and_log_probabilities_are_kept() -> None:
@@ -283,7 +283,7 @@ def test_pitfall_50_a_blocked_prompt_is_refused_content_though_the_status_is_goo
     document = {"promptFeedback": {"blockReason": reason, "blockReasonMessage": "policy"}, "responseId": "r"}
     streamed, answered = failure_of(decode(document)), whole(document)
     assert streamed == answered
-    assert (streamed.kind, streamed.code, streamed.detail) == (
+    assert (streamed.kind, streamed.code, streamed.said) == (
         FailureKind.CONTENT_REFUSED,
         reason.lower(),
         "policy",

@@ -73,6 +73,11 @@ def _raising(text: str) -> Iterator[Finding]:
     raise RuntimeError(text)
 
 
+def _breaking_off(text: str) -> Iterator[Finding]:
+    yield Finding("x", 0, 1, "x")
+    raise KeyError(text)
+
+
 def _endless(text: str) -> Iterator[Finding]:
     while True:
         yield Finding("x", 0, 1, "x")
@@ -86,6 +91,16 @@ def _endless(text: str) -> Iterator[Finding]:
         lambda text: [Finding("x", 3, 2, "x")],
         lambda text: [Finding("x", 0, len(text) + 1, "x")],
         lambda text: [Finding("other", 0, 1, "x")],
+        lambda text: [Finding("x", -3, 2, "x")],
+        lambda text: [Finding("x", 0, 10**30, "x")],
+        lambda text: [Finding("x", 0.5, 2.5, "x")],  # type: ignore[arg-type]
+        lambda text: [Finding("x", float("nan"), 2, "x")],  # type: ignore[arg-type]
+        lambda text: [Finding("x", "0", "1", "x")],  # type: ignore[arg-type]
+        lambda text: [Finding(["x"], 0, 1, "x")],  # type: ignore[arg-type]
+        lambda text: [Finding(None, 0, 1, "x")],  # type: ignore[arg-type]
+        lambda text: ("x", 0, 1),
+        lambda text: 7,
+        _breaking_off,
         lambda text: [None],
         lambda text: None,
     ],

@@ -34,6 +34,8 @@ _WAYS_OUT = ("privacy/test_ways_out.py",)
 _BINDING = ("server/test_binding.py",)
 _SCANNING = ("server/test_scanning.py",)
 _DOOR = ("exchange/test_upstream.py",)
+_CANARIES = ("privacy/test_canaries.py",)
+_SIEVE = ("test_sieve.py",)
 _LEAVE = ("values/test_clearance.py",)
 _CACHE = ("cache/test_key.py", "cache/test_policy.py")
 
@@ -321,10 +323,52 @@ MUTATIONS = (
     ),
     # --- log
     Mutation(
-        "a provider's words on the request are logged", "log", "server/exchange_log.py",
-        "if not quotes and (failure.detail or failure.status is None):",
-        "if failure.detail or failure.status is None:",
-        _WAYS_OUT,
+        "a provider's words on the request are logged", "log", "exchange/quotes.py",
+        "else replace(failure, detail=_sign(failure, call))",
+        "else replace(failure, detail=failure.said)",
+        _CANARIES,
+    ),
+    Mutation(
+        "a provider's code is trusted", "log", "exchange/quotes.py",
+        "return wanted.encode() not in sent and wanted not in call.url.lower()",
+        "return True",
+        ("exchange/test_quotes.py",),
+    ),
+    Mutation(
+        "a wire's words are logged", "log", "exchange/wire_faults.py",
+        "if isinstance(cause, _QUOTING):",
+        "if isinstance(cause, ()):",
+        _CANARIES,
+    ),
+    Mutation(
+        "our message about a request is logged", "log", "values/failure.py",
+        "if self.kind in _QUOTING:",
+        "if self.kind in ():",
+        ("server/test_exchange_log.py",),
+    ),
+    Mutation(
+        "an exception's words are logged", "log", "sieve.py",
+        "    yield name_of(error)",
+        "    yield repr(error)",
+        _SIEVE,
+    ),
+    Mutation(
+        "a library's words are logged", "log", "sieve.py",
+        "return next((known for known in _KNOWN if text.startswith(known)), _UNKNOWN)",
+        "return text",
+        _SIEVE,
+    ),
+    Mutation(
+        "a deleted job stays in the log beside its file", "async", "state/jobs.py",
+        "wal_checkpoint(TRUNCATE)",
+        "wal_checkpoint(PASSIVE)",
+        ("state/test_jobs.py",),
+    ),
+    Mutation(
+        "a finding between two characters is believed", "first try", "detect/engine.py",
+        "whole = type(finding.start) is type(finding.end) is int",
+        "whole = True",
+        ("detect/test_engine.py",),
     ),
     Mutation(
         "a detector's own words are logged", "log", "detect/engine.py",

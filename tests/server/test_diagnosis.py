@@ -32,9 +32,9 @@ LOCAL = provider("vllm", secret=None, keyless=True, base_url="http://localhost:8
 
 
 def failed(kind: FailureKind, detail: str, status: int | None = None) -> Asked:
-    return Asked(
-        False, detail, status=status, failure=Failure(kind, "it failed", detail=detail, status=status)
-    )
+    ours, theirs = (detail, "") if status is None else ("", detail)
+    failure = Failure(kind, "it failed", detail=ours, said=theirs, status=status)
+    return Asked(False, detail, status=status, failure=failure)
 
 
 def told(asked: Asked, owner: Provider = OPENAI, *deployments: Deployment) -> dict[str, Any]:

@@ -135,7 +135,7 @@ async def test_one_that_was_understood_by_nobody_has_little_to_tell(rows: list[A
     level, fields = await tell(refused, rows)
     assert level == "info"
     assert fields["failure"] == "bad_request"
-    assert fields["failure_detail"] == "The body is not JSON."
+    assert fields["failure_detail"] == "the client was told what is wrong"
     assert not {"model", "deployment", "label", "bytes_in"} & set(fields)
 
 
@@ -160,18 +160,30 @@ class TestDetails:
         _, fields = await tell(record(ending=Ending.FAILED, status=400, failure=failure), rows)
         return str(fields["failure_detail"])
 
-    async def test_a_providers_word_on_the_request_may_quote_it_and_stays_out(self, rows: list[Any]) -> None:
+    async def test_a_providers_words_may_quote_the_request_and_stay_out(self, rows: list[Any]) -> None:
         quoting = Failure(
-            FailureKind.BAD_REQUEST, f"invalid: {SECRET}", detail=f"invalid: {SECRET}", status=400, code="bad"
+            FailureKind.BAD_REQUEST, f"invalid: {SECRET}", said=f"invalid: {SECRET}", status=400, code=SECRET
         )
-        assert await self.told(quoting, rows) == "status 400, code bad"
+        assert await self.told(quoting, rows) == "status 400"
 
-    async def test_one_on_itself_is_told(self, rows: list[Any]) -> None:
+    async def test_our_own_words_are_told(self, rows: list[Any]) -> None:
         busy = Failure(FailureKind.OVERLOADED, "busy", detail="[529] overloaded", status=529)
         assert await self.told(busy, rows) == "[529] overloaded"
 
-    async def test_without_any_its_message_or_status_is(self, rows: list[Any]) -> None:
+    async def test_without_any_our_message_is(self, rows: list[Any]) -> None:
         assert await self.told(Failure(FailureKind.TIMEOUT, "no answer"), rows) == "no answer"
+
+    @pytest.mark.parametrize(
+        "kind", ["bad_request", "not_found", "unsupported", "too_large", "content_refused"]
+    )
+    async def test_our_message_about_a_request_may_quote_it_and_stays_out(
+        self, rows: list[Any], kind: str
+    ) -> None:
+        quoting = Failure(FailureKind(kind), f"Unknown parameter: '{SECRET}'.", code="unknown_parameter")
+        assert await self.told(quoting, rows) == "code unknown_parameter"
+
+    async def test_words_inside_an_answer_stay_out_too(self, rows: list[Any]) -> None:
+        assert await self.told(Failure(FailureKind.OVERLOADED, SECRET, said=SECRET), rows) == "no words"
 
     async def test_a_status_alone_is_told_as_such(self, rows: list[Any]) -> None:
         said = Failure(FailureKind.OVERLOADED, f"who knows: {SECRET}", status=503)

@@ -11,6 +11,7 @@ import pytest
 
 from llmproxyd.detect.detector import Detector
 from llmproxyd.detect.engine import Detectors
+from llmproxyd.server import scanning
 from llmproxyd.server.scanning import Scanner
 from llmproxyd.values.privacy import Finding
 from llmproxyd.values.snapshot import Deployment, DetectRule, Privacy, Rule, Snapshot, Stage, Zone
@@ -101,6 +102,17 @@ async def test_what_nobody_could_read_has_the_label_the_operator_gave_it(
     assert (len(first.seen), len(second.seen)) == (1, 1)
 
 
+NONSENSE: dict[str, Any] = {
+    "ends before it begins": [Finding("email", 5, 2, "nonsense")],
+    "stands before the text": [Finding("email", -5, 2, "nonsense")],
+    "ends beyond the text": [Finding("email", 0, 10**30, "nonsense")],
+    "is between two characters": [Finding("email", 0.5, 2.5, "nonsense")],  # type: ignore[arg-type]
+    "is a kind that nobody knows": [Finding("nonsense", 0, 2, "nonsense")],
+    "is no finding": [("email", 0, 2)],
+    "is nothing at all": None,
+}
+
+
 class Broken(Scanner):
     """One of its detectors is broken."""
 
@@ -113,21 +125,33 @@ class Broken(Scanner):
             if self._how == "hangs":
                 time.sleep(0.5)  # longer than anybody waits for it here
             if self._how == "raises":
-                raise RuntimeError("a bug")
-            return [Finding("email", 5, 2, "nonsense")]
+                raise RuntimeError(text)
+            found: Iterable[Finding] = NONSENSE[self._how]
+            return found
 
         return Detectors([Detector("broken", frozenset({"email"}), (), find)], ["email"])
 
 
-@pytest.mark.parametrize("how", ["raises", "talks nonsense", "hangs"])
+@pytest.mark.parametrize("rules", [(), MASKING], ids=["", "and somebody may see a masked copy"])
+@pytest.mark.parametrize("how", ["raises", "hangs", *NONSENSE])
 async def test_a_detector_that_breaks_keeps_everything_at_home(
-    first: FakeProvider, second: FakeProvider, how: str
+    first: FakeProvider,
+    second: FakeProvider,
+    how: str,
+    rules: tuple[Rule, ...],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    told: list[tuple[str, dict[str, Any]]] = []
+    monkeypatch.setattr(scanning._log, "error", lambda event, **values: told.append((event, values)))
     second.manner = good_chat
-    async with open_door(outside(first), at_home(second), privacy=LOOKING, scanner=Broken(how)) as door:
+    async with open_door(
+        outside(first), at_home(second), privacy=LOOKING, rules=rules, scanner=Broken(how)
+    ) as door:
         status, _ = await ask(door, "nothing special")
     assert status == 200
     assert not first.seen
+    assert [event for event, _ in told] == ["detector_failed"]
+    assert "special" not in str(told)
     assert door.records[0].label == "restricted"
 
 

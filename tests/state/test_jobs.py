@@ -108,6 +108,29 @@ async def test_only_what_is_over_can_be_deleted(store: JobStore) -> None:
     assert await store.get("a", "alice") is None
 
 
+@pytest.mark.parametrize("how", ["deleted", "swept"])
+async def test_what_is_forgotten_is_in_no_file_any_more(
+    store: JobStore, path: Path, wall: Wall, how: str
+) -> None:
+    words = b"the words of a client "
+    for name in ("a", "b"):  # in its page beside another, and in pages of its own
+        await store.add(task(name, body=words * (1 if name == "a" else 4096), headers={"x": words.decode()}))
+        await done(store, replace(ANSWER, body=words))
+    await store.add(task("kept", body=b"another's words"))
+    assert words in everything_beside(path), "the search finds what is there"
+    if how == "deleted":
+        await store.delete("a")
+        await store.delete("b")
+    else:
+        wall.now_s += DAY_S
+        await store.sweep()
+    assert words not in everything_beside(path)
+
+
+def everything_beside(path: Path) -> bytes:
+    return b"".join(file.read_bytes() for file in path.parent.iterdir())
+
+
 async def test_a_start_counts_unless_it_was_put_back(store: JobStore) -> None:
     await store.add(task("a"))
     await store.take()
