@@ -236,7 +236,7 @@ def questions(given: Snapshot) -> Iterator[Question]:
         TOKENS if "'tokens_in'" in read else (0,),
         (None, *LABELS) if "'label'" in read else (None,),
         (False, True) if "'stream'" in read else (False,),
-        (None, *LABELS[:2]) if may_lower else (None,),
+        (None, *LABELS) if may_lower else (None,),
     ):
         question = Question(
             "",
