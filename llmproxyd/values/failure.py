@@ -131,7 +131,7 @@ class Failure:
         if self.status is not None or self.said:
             return "no words" if self.status is None else f"status {self.status}"
         if self.kind in _QUOTING:
-            return f"code {self.code}" if self.code else "the client was told what is wrong"
+            return f"code {self.code}" if self.code else "left out, since it may quote the request"
         return self.message
 
     @property

@@ -125,6 +125,7 @@ PLACES: dict[str, Callable[[str], Asked]] = {
     "host": with_header("host"),
     "wrong key": lambda word: Asked(CHAT, {"messages": [HELLO]}, {"authorization": f"Bearer {word}"}),
     "second key": with_header("x-goog-api-key"),
+    "key in the query": lambda word: Asked(f"{CHAT}?key={word}", {"messages": [HELLO]}),
     "model": lambda word: chat(model=word),
     "query": lambda word: Asked(f"{CHAT}?note={word}", {"messages": [HELLO]}),
     "path": lambda word: Asked(f"/v1/{word}", {}),

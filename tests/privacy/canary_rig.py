@@ -8,6 +8,7 @@ import signal
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from types import TracebackType
@@ -17,7 +18,7 @@ import aiohttp
 
 from tests.privacy.canaries import canary
 from tests.privacy.canary_manners import Parrot
-from tests.privacy.canary_requests import CHAT, KEY, MAX_BODY, PLACES, Asked, said
+from tests.privacy.canary_requests import CHAT, KEY, MAX_BODY, MESSAGES, PLACES, RESPONSES, Asked, said
 from tests.support.daemon import Daemon
 from tests.support.fake_provider import FakeProvider, answer, hang
 
@@ -27,11 +28,13 @@ IDS = tuple(f"m{number}" for number in range(25))
 NAMED_FIRST = (*(f"{name}/m0" for name in PRESETS), "auto", "any")
 MODELS = (*(f"{name}/{model}" for name in PRESETS for model in IDS), *NAMED_FIRST * 2)
 AT_ONCE = 16
+STREAMED = (MESSAGES, RESPONSES, "/v1/completions", "/api/chat")
 OTHERS_KEY = "the-key-of-somebody-else"
 CRASH, BROKEN_DETECTOR = "crash-here", "detector-breaks at@an.address.example"
 FULL_DISK, ROOM_AGAIN = "disk-is-full", "disk-has-room"
 PROGRAM = f"""
-import asyncio, resource, sys, warnings
+import asyncio, os, resource, sys, warnings
+os.dup2(2, 1)  # what is printed is searched with the log
 from llmproxyd.detect import engine
 from llmproxyd.routing import decide as module
 decide, checked = module.decide, engine._checked
@@ -165,15 +168,15 @@ class Rig:
 
             async def client() -> None:
                 for number in numbers:
-                    await self._ask(session, next(places), number)
+                    await self._ask(session, next(places))
                     if number % 20 == 0:
                         await self._overhear(session)
 
             await asyncio.gather(*(client() for _ in range(AT_ONCE)))
 
-    async def _ask(self, session: aiohttp.ClientSession, place: str, number: int) -> None:
+    async def _ask(self, session: aiohttp.ClientSession, place: str) -> None:
         self.sent.add(place)
-        asked = self._flavoured(PLACES[place](canary(place)), number)
+        asked = self._flavoured(PLACES[place](canary(place)))
         headers = {"content-type": "application/json", "authorization": f"Bearer {KEY}", **asked.headers}
         try:
             async with session.post(asked.path, data=asked.sent, headers=headers) as response:
@@ -185,15 +188,17 @@ class Rig:
             self.statuses[0] += 1
             self.told += str(cut).encode()
 
-    def _flavoured(self, asked: Asked, number: int) -> Asked:
+    def _flavoured(self, asked: Asked) -> Asked:
         """For a model, and so that it fails in one more way."""
         model = self.random.choice(MODELS)
         if asked.raw is not None or not asked.body:
             return asked
+        if asked.path.startswith("/v1beta"):
+            return replace(asked, path=asked.path.replace("{model}", model.rpartition("/")[2]))
         body, headers = {"model": model, **asked.body}, dict(asked.headers)
-        path = asked.path.replace("{model}", model.rpartition("/")[2])
-        if path != asked.path or asked.path != CHAT or asked.path.startswith("/v1beta"):
-            return Asked(path, body if path == asked.path else asked.body, headers)
+        if asked.path != CHAT:
+            body["stream"] = asked.path in STREAMED and self.random.random() < 0.5
+            return replace(asked, body=body)
         match self.random.randrange(16):
             case 0 | 1 | 2 | 3 | 4:
                 body["stream"] = True
@@ -202,14 +207,14 @@ class Rig:
             case 6:
                 headers["prefer"] = "respond-async"
             case 7:
-                body["messages"] = [*body["messages"], said("user", f"{CRASH} {number}")]
+                body["messages"] = [*body["messages"], said("user", f"{CRASH} {self.random.random()}")]
             case 8:
                 body["messages"] = [*body["messages"], said("user", BROKEN_DETECTOR)]
             case 9:
                 headers.setdefault("x-llmproxyd-project", "refused")
             case 10:
                 headers.setdefault("x-llmproxyd-label", "restricted")
-        return Asked(path, body, headers)
+        return replace(asked, body=body, headers=headers)
 
     async def _overhear(self, session: aiohttp.ClientSession) -> None:
         """Somebody else fails likewise, and looks around."""
@@ -234,9 +239,7 @@ class Rig:
         for fake in self.fakes.values():
             fake.manner = hang
         async with self.daemon.session() as session:
-            waiting = [
-                asyncio.ensure_future(self._wait(session, f"{name}/m{len(IDS) - 1}")) for name in self.fakes
-            ]
+            waiting = [asyncio.ensure_future(self._wait(session, name, before[name])) for name in self.fakes]
             async with asyncio.timeout(10):
                 while any(len(fake.seen) == before[name] for name, fake in self.fakes.items()):
                     await asyncio.sleep(0.005)
@@ -247,13 +250,17 @@ class Rig:
         for name, fake in self.fakes.items():
             fake.manner = manners[name]
 
-    async def _wait(self, session: aiohttp.ClientSession, model: str) -> None:
-        asked = {"model": model, "messages": [said("user", canary("user text"))]}
-        try:
-            async with session.post(CHAT, json=asked, headers={"authorization": f"Bearer {KEY}"}) as response:
-                self.told += await response.read()
-        except aiohttp.ClientError:
-            return
+    async def _wait(self, session: aiohttp.ClientSession, name: str, before: int) -> None:
+        """Asks until the provider is asked: it may have a pause, or the ledger not yet any room."""
+        asked = {"model": f"{name}/{IDS[-1]}", "messages": [said("user", canary("user text"))]}
+        headers = {"authorization": f"Bearer {KEY}"}
+        while len(self.fakes[name].seen) == before:
+            try:
+                async with session.post(CHAT, json=asked, headers=headers) as response:
+                    self.told += await response.read()
+            except aiohttp.ClientError:
+                return
+            await asyncio.sleep(0.02)
 
     # --- jobs -------------------------------------------------------------------------------------------------------
 
