@@ -8,6 +8,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+# Many tests wait for something, so there may be more of them than processors.
+WORKERS := $(shell echo $$(($$(nproc) * 2)))
 # Where long forms measure time, and so run one after the other.
 TIMED  := tests/faults tests/spending tests/scenarios
 
@@ -18,7 +20,7 @@ run: $(STAMP)
 
 # Tests that measure time run alone, after the others.
 test: $(STAMP)
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not quiet and not proof" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not quiet and not proof" $(PYTEST_ARGS)
 	$(BIN)/python -m pytest -m "quiet and not proof" $(PYTEST_ARGS)
 
 # Many of them measure time: run nothing else meanwhile.
