@@ -44,8 +44,10 @@ async def test_f27_overload_is_shed_early_and_from_below(
     figures.at_least("goodput of capacity", good / took_s / CAPACITY, 0.90, "%")
     interactive = by_class["interactive"]
     figures.none("interactive errors", len(interactive.errors), interactive.explain(interactive.errors))
-    usual_s = percentile(waits_s(idle), 0.99)
-    figures.at_most("interactive p99 of idle p99", percentile(waits_s(interactive), 0.99) / usual_s, 2.0)
+    # Of so few as in the short form, the slowest hundredth would be a single one.
+    share = 0.99 if form.long else 0.9
+    usual_s, waited_s = percentile(waits_s(idle), share), percentile(waits_s(interactive), share)
+    figures.at_most(f"interactive p{share * 100:.0f} of idle", waited_s / usual_s, 2.0)
     refused = [told for report in reports for told in report.errors]
     late = [told for told in refused if told.status == 504]
     figures.at_most("begun and not done in time", len(late) / len(everybody.told), 0.05, "%")
