@@ -155,8 +155,8 @@ async def test_what_goes_on_from_a_lowered_request_has_the_label_it_had_before(
     door: Door, second: FakeProvider
 ) -> None:
     """One request's leave is not that of the whole conversation."""
-    headers = shown("trusted", **{LOWER: "internal"})
-    response = await door.post("/v1/responses", headers=headers, input="jane.roe@corp-mail.com", store=True)
+    headers = shown("trusted", **{LOWER: "internal", "x-llmproxyd-label": "restricted"})
+    response = await door.post("/v1/responses", headers=headers, input="a secret plan", store=True)
     assert response.headers["x-llmproxyd-label"] == "internal"
     again = {"input": "and now?", "previous_response_id": (await response.json())["id"]}
     response = await door.post("/v1/responses", headers=shown("trusted"), **again)
