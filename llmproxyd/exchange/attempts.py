@@ -47,7 +47,8 @@ class Tried:
 
 
 class Attempts:
-    """``begin`` each; whoever is begun ends by exactly one of ``failed``, ``lose`` and ``settle``.
+    """``begin`` each; whoever is begun ends by exactly one of ``failed``, ``lose`` and ``settle``. ``admitted_s``: from when on
+    the plan's times count.
 
     ``log``: all of them, as ``next_step`` reads it; ``open``: those that run. ``waited_s``: for providers and in lines.
     ``lost``: whoever is let go now has lost a race; else its client left.
@@ -63,11 +64,11 @@ class Attempts:
         admitted_s: float,
         asker: Asker,
     ) -> None:
-        self._means = means
+        self.means = means
         self._clock = means.clock
-        self._voice = voice
-        self._record = record
-        self._asker = asker
+        self.voice = voice
+        self.record = record
+        self.asker = asker
         self.plan = plan
         self.admitted_s = admitted_s
         self.seam: Seam | None = None
@@ -85,24 +86,24 @@ class Attempts:
         """One attempt up to its commit; None if it failed."""
         chosen = self.plan.candidates[step.candidate]
         candidate = chosen.deployment
-        refused = self._means.registry.refusal(candidate, self._clock(), force=step.force)
+        refused = self.means.registry.refusal(candidate, self._clock(), force=step.force)
         if refused is not None:
             self._unsent(place, refused)
             return None
         try:
-            running = self._prepare(chosen, self._means.registry.with_key(candidate))
+            running = self._prepare(chosen, self.means.registry.with_key(candidate))
         except BadRequest as bad:
             self._unsent(place, replace(bad.failure, kind=FailureKind.UNSUPPORTED))
             return None
-        room = self._means.gates.try_enter(candidate.provider, self._asker.toll(candidate))
+        room = self.means.gates.try_enter(candidate.provider, self.asker.toll(candidate))
         if room is not None:
             return await self._book(place, step, running, room, 0.0)
         return await self._queue(place, step, running)
 
     async def _queue(self, place: int, step: Start, running: RunningAttempt) -> Tried | None:
         """The provider is full: wait in line if ``next_step`` found that best, else let it look further."""
-        provider, gates = running.deployment.provider, self._means.gates
-        toll, joined_s = self._asker.toll(running.deployment), self._clock()
+        provider, gates = running.deployment.provider, self.means.gates
+        toll, joined_s = self.asker.toll(running.deployment), self._clock()
         if not step.queue:
             wait_s = gates.expected_wait_s(provider, toll)
             self._unsent(place, Failure(FailureKind.SATURATED, _FULL, code=LINE_CODE, retry_after_s=wait_s))
@@ -115,8 +116,8 @@ class Attempts:
         finally:
             waited_s = self._clock() - joined_s
             self.waited_s += waited_s
-            self._record.waited_s += waited_s
-        refused = self._means.registry.refusal(running.deployment, self._clock(), force=step.force)
+            self.record.waited_s += waited_s
+        refused = self.means.registry.refusal(running.deployment, self._clock(), force=step.force)
         if refused is not None:
             room.give_back(self._clock())
             self._unsent(place, refused)
@@ -143,10 +144,10 @@ class Attempts:
 
     async def _open_books(self, place: int, step: Start, deployment: Deployment) -> Booking | Failure:
         while True:
-            opened = self._means.books.open(
-                self._record,
+            opened = self.means.books.open(
+                self.record,
                 deployment,
-                self._asker.bound,
+                self.asker.bound,
                 number=place,
                 hedge=step.hedge,
                 patience_s=max(0.0, self._deadline_s - self._clock()),
@@ -155,26 +156,26 @@ class Attempts:
                 return opened
             if opened.wait_s > self._deadline_s - self._clock():
                 return opened.failure
-            await self._means.sleep(opened.wait_s)
+            await self.means.sleep(opened.wait_s)
 
     def _prepare(self, candidate: Candidate, deployment: Deployment) -> RunningAttempt:
         """Format the call, of the masked copy where that is what the candidate may see. ``deployment``: the candidate's,
         with the key in use. Raises BadRequest when its dialect cannot carry the request."""
-        first, own = choose_dialect(self._voice.request, deployment), deployment.provider.dialect
+        first, own = choose_dialect(self.voice.request, deployment), deployment.provider.dialect
         try:
             return self._format(candidate, deployment, first)
         except BadRequest:
-            if first is own or self._voice.request.dialect is first:
+            if first is own or self.voice.request.dialect is first:
                 raise
         # Responses knows neither `stop` nor several choices: what it cannot carry may still go as a chat.
         return self._format(candidate, deployment, own)
 
     def _format(self, candidate: Candidate, deployment: Deployment, dialect: Dialect) -> RunningAttempt:
-        adapter = self._means.adapters.get(dialect)
+        adapter = self.means.adapters.get(dialect)
         if adapter is None:
             raise BadRequest(f"this version does not speak {dialect.value}")
         if candidate.masked:
-            adapter = masked_adapter(adapter, self._asker.mask(candidate.masked))
+            adapter = masked_adapter(adapter, self.asker.mask(candidate.masked))
         lane = self._choose_lane(adapter, deployment)
         call = lane.format_call(deployment, self.plan.overrides)
         return RunningAttempt(
@@ -183,19 +184,19 @@ class Attempts:
             lane=lane,
             call=call,
             clock=self._clock,
-            operation=self._voice.request.operation,
+            operation=self.voice.request.operation,
             clearance=candidate.clearance,
         )
 
     def _choose_lane(self, adapter: Adapter, deployment: Deployment) -> Lane:
         if self.seam is not None:
             return self.seam.new_lane(adapter)
-        if self.plan.continues and wants_continuation(self._voice.request):
-            return ContinuableLane(self._voice, adapter)
-        return choose_lane(self._voice, adapter, deployment)
+        if self.plan.continues and wants_continuation(self.voice.request):
+            return ContinuableLane(self.voice, adapter)
+        return choose_lane(self.voice, adapter, deployment)
 
     async def _send(self, tried: Tried) -> Tried | None:
-        means, running = self._means, tried.running
+        means, running = self.means, tried.running
         sent_s = self._clock()
         running.started_s = sent_s
         if tried.place and any(a.sent for a in self.log[: tried.place]):
@@ -229,11 +230,11 @@ class Attempts:
         return Patience(commit_s, inf if learnt.stall_s is None else learnt.stall_s)
 
     def _may_be_called(self, deployment: Deployment) -> bool:
-        return self._means.registry.refusal(deployment, self._clock()) is None
+        return self.means.registry.refusal(deployment, self._clock()) is None
 
     def timers(self, deployment: Deployment) -> Timers:
-        request = self._voice.request
-        return self._means.registry.timers(deployment, request.stream, request.effort, len(request.body))
+        request = self.voice.request
+        return self.means.registry.timers(deployment, request.stream, request.effort, len(request.body))
 
     @property
     def _deadline_s(self) -> float:
@@ -247,14 +248,12 @@ class Attempts:
         self.log[place] = replace(attempt, ended_s=now_s, failure=failure, sent=False)
         name = self.plan.candidates[attempt.candidate].deployment.name
         took_s = now_s - attempt.started_s
-        self._record.attempts.append(
-            AttemptRecord(name, "", took_s, failure, sent=False, hedge=attempt.hedge)
-        )
+        self.record.attempts.append(AttemptRecord(name, "", took_s, failure, sent=False, hedge=attempt.hedge))
 
     def failed(self, tried: Tried, failure: Failure, *, cut: bool = False) -> None:
         """``cut``: after its commit."""
         now_s = self._clock()
-        another_key = failure.kind is FailureKind.PROVIDER_DENIED and self._means.registry.denied(
+        another_key = failure.kind is FailureKind.PROVIDER_DENIED and self.means.registry.denied(
             tried.deployment, failure, now_s
         )
         attempt = self.log[tried.place]
@@ -271,7 +270,7 @@ class Attempts:
     def settle(self, tried: Tried, ending: Ending, now_s: float, failure: Failure | None = None) -> None:
         """Once for each attempt that was begun."""
         self.open.remove(tried)
-        running, request = tried.running, self._voice.request
+        running, request = tried.running, self.voice.request
         took_s = now_s - running.started_s
         ok = ending == "ok"
         first_s = None if running.first_content_s is None else running.first_content_s - running.started_s
@@ -285,14 +284,14 @@ class Attempts:
             bytes_in=len(request.body),
             longest_gap_s=running.longest_gap_s if ok else None,
         )
-        self._means.account.settle(running.deployment, outcome, now_s)
+        self.means.account.settle(running.deployment, outcome, now_s)
         counted = self.count(tried, failure)
-        self._means.books.settle(tried.booking, running, counted, ending, failure, took_s)
+        self.means.books.settle(tried.booking, running, counted, ending, failure, took_s)
         if self.plan.fallback.hedge is not None:
-            self._means.hedges.paid(now_s, counted.cost_nanos or 0, hedge=tried.hedge)
+            self.means.hedges.paid(now_s, counted.cost_nanos or 0, hedge=tried.hedge)
         usage = counted.usage
         tried.room.leave(None if usage is None else usage.input_tokens + usage.output_tokens, now_s)
-        self._record.attempts.append(
+        self.record.attempts.append(
             AttemptRecord(
                 running.deployment.name,
                 running.lane.name,
@@ -307,7 +306,7 @@ class Attempts:
         """What the attempt came to; once it is complete, that stands."""
         if tried.counted is not None:
             return tried.counted
-        counted = self._means.books.count(tried.running, failure, self._asker.tokens_in)
+        counted = self.means.books.count(tried.running, failure, self.asker.tokens_in)
         tried.counted = counted if tried.running.complete else None
         return counted
 

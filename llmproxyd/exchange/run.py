@@ -11,17 +11,14 @@ import contextlib
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 
-from llmproxyd.exchange.account import ExchangeRecord
 from llmproxyd.exchange.attempt import RunningAttempt
 from llmproxyd.exchange.attempts import Attempts, Tried
 from llmproxyd.exchange.continuation import ContinuableLane, Seam, may_continue
-from llmproxyd.exchange.lane import Voice
-from llmproxyd.exchange.means import Asker, Means
 from llmproxyd.exchange.upstream import AttemptFailed
 from llmproxyd.logs import get_logger
 from llmproxyd.routing.fallback import next_step
 from llmproxyd.values.failure import ExchangeFailed, Failure
-from llmproxyd.values.plan import Allowance, GiveUp, Plan, Start, Wait
+from llmproxyd.values.plan import Allowance, GiveUp, Start, Wait
 
 _log = get_logger("exchange")
 _FIRST = Allowance()
@@ -31,27 +28,14 @@ _LOOK_S = 0.02
 class Exchange:
     """``commit`` once, then ``rest`` (a stream's remaining pieces), and ``close`` whatever happened.
 
-    ``asker`` is asked for further candidates once at most, after the plan's own have all failed.
+    The attempts' ``asker`` is asked for further candidates once at most, after the plan's own have all failed.
     """
 
-    def __init__(
-        self,
-        means: Means,
-        *,
-        voice: Voice,
-        plan: Plan,
-        record: ExchangeRecord,
-        admitted_s: float,
-        asker: Asker,
-    ) -> None:
-        self._means = means
-        self._clock = means.clock
-        self._voice = voice
-        self._record = record
-        self._asker = asker
-        self._attempts = Attempts(
-            means, voice=voice, plan=plan, record=record, admitted_s=admitted_s, asker=asker
-        )
+    def __init__(self, attempts: Attempts) -> None:
+        """``attempts``: none has begun yet."""
+        self._attempts = attempts
+        self._means, self._clock = attempts.means, attempts.means.clock
+        self._voice, self._record, self._asker = attempts.voice, attempts.record, attempts.asker
         self._extended = False
         self._tasks: set[asyncio.Task[Tried | None]] = set()
         self._winner: Tried | None = None

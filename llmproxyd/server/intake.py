@@ -13,6 +13,7 @@ from llmproxyd.detect.hidden import CannotMask, find_hidden
 from llmproxyd.detect.masking import MaskBook
 from llmproxyd.detect.pseudonyms import Keyring
 from llmproxyd.exchange.account import Ending, ExchangeRecord
+from llmproxyd.exchange.attempts import Attempts
 from llmproxyd.exchange.gate import Toll
 from llmproxyd.exchange.lane import Voice
 from llmproxyd.exchange.masked import UNMASKED_CODE
@@ -284,7 +285,7 @@ class Intake:
 
     def open(self, visit: Visit, voice: Voice, plan: Plan) -> Exchange:
         """An exchange that has not begun. Whoever gets it closes it."""
-        return Exchange(
+        attempts = Attempts(
             self._means,
             voice=voice,
             plan=plan,
@@ -292,6 +293,7 @@ class Intake:
             admitted_s=visit.admitted_s,
             asker=_Asker(self, visit, plan),
         )
+        return Exchange(attempts)
 
     def further(self, visit: Visit, plan: Plan, failure: Failure) -> tuple[Candidate, ...]:
         """Who else could answer after everybody in ``plan`` has failed."""

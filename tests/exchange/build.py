@@ -13,6 +13,7 @@ from llmproxyd.adapters import ADAPTERS
 from llmproxyd.detect.masking import MaskBook
 from llmproxyd.exchange.account import Account, ExchangeRecord
 from llmproxyd.exchange.attempt import RunningAttempt
+from llmproxyd.exchange.attempts import Attempts
 from llmproxyd.exchange.books import Books
 from llmproxyd.exchange.gate import Gates, Toll
 from llmproxyd.exchange.lane import Voice, choose_dialect, choose_lane
@@ -206,7 +207,7 @@ def exchange_by(
 ) -> tuple[Exchange, ExchangeRecord]:
     speaker = speaker or voice()
     record = ExchangeRecord("req_1", 1, request=speaker.request)
-    made = Exchange(
+    attempts = Attempts(
         shared,
         voice=speaker,
         plan=decided,
@@ -214,7 +215,7 @@ def exchange_by(
         admitted_s=shared.clock(),
         asker=asker or Asking(),
     )
-    return made, record
+    return Exchange(attempts), record
 
 
 def in_turn(*manners: Manner) -> Manner:

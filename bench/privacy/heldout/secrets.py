@@ -125,7 +125,7 @@ def in_a_file(rng: Random) -> Number:
     return Number("secret", rng.choice((
         f"export PAYMENTS_API_TOKEN={made}",
         f"set AZURE_CLIENT_SECRET={made}",
-        f"//registry.npmjs.org/:_authToken={made}",
+        f"//npm.example.com/:_authToken={made}",
         f"machine api.corp.test login deploy password {made}",
         f"      - ADMIN_PASSWORD={made}",
         f"spring.datasource.password={made}",
