@@ -220,19 +220,24 @@ class TestBounds:
     async def test_no_more_run_at_a_time_than_there_are_workers(
         self, store: JobStore, first: FakeProvider
     ) -> None:
-        running, most = 0, 0
+        running, most, begun, go_on = 0, 0, asyncio.Event(), asyncio.Event()
 
         async def counting(exchange: Exchange) -> None:
             nonlocal running, most
             running += 1
             most = max(most, running)
-            await asyncio.sleep(0.01)
+            if running == 3:
+                begun.set()
+            await go_on.wait()
             running -= 1
             await good_chat(exchange)
 
         first.manner = counting
         async with open_door(deployment_at(first), jobs=store, workers=3) as door:
             places = [await later(door, user=str(number)) for number in range(12)]
+            async with asyncio.timeout(10):
+                await begun.wait()
+            go_on.set()
             for place in places:
                 assert (await over(door, place))["status"] == "completed"
         assert most == 3
