@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 from hypothesis import settings
 
 settings.register_profile("short", max_examples=40, deadline=None)
 settings.register_profile("proof", max_examples=400, deadline=None)
 settings.load_profile("short")
+
+# A shell that starts the tests in the background ignores it, for all processes below them as well.
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 @pytest.hookimpl(tryfirst=True)

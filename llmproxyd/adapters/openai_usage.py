@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from typing import Any
+
+from msgspec.structs import replace
 
 from llmproxyd.adapters.counts import MAX_TOKENS, parse_count, parse_told
 from llmproxyd.values.cost import NANOS_PER_USD, TIERS, Usage

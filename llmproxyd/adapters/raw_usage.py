@@ -7,8 +7,9 @@ shows in the names of its counts; where two dialects share them, the provider de
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from llmproxyd.adapters import (
     anthropic_answer,

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, TypeGuard
 
+import msgspec
+
 from llmproxyd import jsontext
 from llmproxyd.adapters import failures
 from llmproxyd.adapters.anthropic_tools import parse_name
@@ -125,7 +127,7 @@ def find_usage(response: Document) -> Usage | None:
     if usage is None:
         return None
     searches = sum(1 for item in objects(response.get("output")) if _searched(item))
-    return replace(
+    return msgspec.structs.replace(
         usage, tier=parse_tier(response.get("service_tier")), web_searches=usage.web_searches or searches
     )
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 from argparse import ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
+
+from msgspec.structs import asdict, replace
 
 from llmproxyd import jsontext
 from llmproxyd.adapters.raw_usage import read_usage

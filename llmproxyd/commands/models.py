@@ -118,7 +118,7 @@ def describe(deployment: Deployment, now_s: float) -> dict[str, Any]:
 def _price_row(price: Price) -> dict[str, Any]:
     """What is set, and what input, output and cached input come to in any case."""
     rates = {name: _usd(getattr(price, name)) for name in _RATES if getattr(price, name) is not None}
-    rates["cached_input"] = _usd(price.rate("cached_input"))
+    rates["cached_input"] = _usd(price.rates["cached_input"])
     row: dict[str, Any] = {
         **rates,
         "per_request": _usd(price.per_request_nanos),

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+import msgspec
 
 from llmproxyd.exchange.account import ExchangeRecord
 from llmproxyd.exchange.attempt import RunningAttempt
@@ -51,16 +52,14 @@ class LedgerLike(Protocol):
     def settle(self, settlement: Settlement) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Booking:
+class Booking(msgspec.Struct, frozen=True):
     """An attempt that is in the books. ``id``: of its entry."""
 
     id: str
     reservation: Reservation | None
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
+class Counted(msgspec.Struct, frozen=True, gc=False):
     """What an attempt came to. ``usage`` None: nothing was served. ``cost_nanos`` None: unknown."""
 
     usage: Usage | None
@@ -215,7 +214,7 @@ def _intent(
 def _intent_for(
     entry_id: str, record: ExchangeRecord, provider: str, model: str, wall_s: float, **more: Any
 ) -> Intent:
-    request = record.request
+    request, claims = record.request, dict(record.claims)
     assert request is not None, "an attempt has a request"
     return Intent(
         id=entry_id,
@@ -227,10 +226,10 @@ def _intent_for(
         surface=record.surface,
         stream=request.stream,
         tenant=record.tenant,
-        project=record.claim("project"),
-        user=record.claim("user"),
+        project=claims.get("project", ""),
+        user=claims.get("user", ""),
         key_id=record.key_id,
-        task=record.claim("task"),
+        task=claims.get("task", ""),
         label=record.label,
         generation=record.generation,
         **more,

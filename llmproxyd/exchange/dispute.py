@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from operator import attrgetter
+
+import msgspec
+from msgspec.structs import replace
 
 from llmproxyd.values.cost import Usage
 
@@ -34,8 +36,7 @@ _SHARES = (
 _shares_of = attrgetter(*_SHARES)
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
+class Estimate(msgspec.Struct, frozen=True, gc=False):
     """What we make of it ourselves: tokens of the prompt and of the answer. ``bytes_out``: of the answer as it came;
     0 if there was none. ``output_tokens`` 0 where nothing was generated (embeddings, an empty answer)."""
 
@@ -44,8 +45,7 @@ class Estimate:
     bytes_out: int
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
+class Judged(msgspec.Struct, frozen=True, gc=False):
     """``usage``: what to count with. ``disputed``: why it is not what the provider said, None if it is. ``told``: what the
     provider said, beside it. ``estimated``: some number in ``usage`` is our own."""
 
@@ -68,12 +68,11 @@ def judge(usage: Usage | None, estimate: Callable[[], Estimate]) -> Judged:
 
 def _plausible(usage: Usage) -> bool:
     """Both sides are there, nothing is negative or larger than its whole, and thought alone could explain the size."""
-    return (
-        usage.input_tokens > 0
-        and 0 < usage.output_tokens <= _UNSEEN_TOKENS
-        and _negative(usage) is None
-        and _contradiction(usage) is None
-    )
+    if not (usage.input_tokens > 0 and 0 < usage.output_tokens <= _UNSEEN_TOKENS):
+        return False
+    if usage.billed is None and usage.cost_nanos is None and not any(_shares_of(usage)):
+        return True
+    return _negative(usage) is None and _contradiction(usage) is None
 
 
 def _examine(told: Usage, ours: Estimate) -> Judged:
@@ -120,8 +119,6 @@ def _negative(usage: Usage) -> str | None:
 
 def _contradiction(usage: Usage) -> str | None:
     """A share that is larger than its whole."""
-    if not any(_shares_of(usage)):
-        return None
     cached = usage.cache_read_tokens + usage.cache_write_tokens + usage.cache_write_1h_tokens
     for share, what, whole, side in (
         (cached, "cached", usage.input_tokens, "input"),

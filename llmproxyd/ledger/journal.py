@@ -15,7 +15,8 @@ import errno
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar
 from zlib import crc32
@@ -130,22 +131,23 @@ def _record(body: bytes, at: int, end: int) -> Record | Damage:
     return record
 
 
+_counts_of: Final = attrgetter(
+    *(name for name in Usage.__struct_fields__ if name.endswith("_tokens")), "web_searches"
+)
+
+
 # --- what a record may hold -------------------------------------------------------------------------------------
 
 
-def _is_payable(record: Record) -> bool:
-    match record:
-        case Intent():
-            return _is_money(record.reserved_nanos)
-        case Settlement():
-            return (
-                _is_money(record.cost_nanos)
-                and _is_money(record.saved_nanos)
-                and _is_countable(record.usage)
-                and _is_countable(record.estimate)
-            )
-        case Head():
-            return True
+def _is_payable(record: Intent | Settlement) -> bool:
+    if isinstance(record, Intent):
+        return _is_money(record.reserved_nanos)
+    return (
+        _is_money(record.cost_nanos)
+        and _is_money(record.saved_nanos)
+        and _is_countable(record.usage)
+        and _is_countable(record.estimate)
+    )
 
 
 def _is_money(nanos: int | None) -> bool:
@@ -155,19 +157,12 @@ def _is_money(nanos: int | None) -> bool:
 def _is_countable(usage: Usage | None) -> bool:
     if usage is None:
         return True
-    counts = (
-        usage.input_tokens,
-        usage.output_tokens,
-        usage.cache_read_tokens,
-        usage.cache_write_tokens,
-        usage.cache_write_1h_tokens,
-        usage.reasoning_tokens,
-    )
+    counts: tuple[int, ...] = _counts_of(usage)
     return max(counts) <= MAX_TOKENS and min(counts) >= -MAX_TOKENS
 
 
 def _mended(record: _RecordT) -> _RecordT:
-    return replace(record, **{field.name: _mend(getattr(record, field.name)) for field in fields(record)})
+    return type(record)(**{name: _mend(getattr(record, name)) for name in record.__struct_fields__})
 
 
 def _mend(value: Any) -> Any:
@@ -180,7 +175,7 @@ def _mend(value: Any) -> Any:
         case int():
             return max(-MAX_NANOS, min(value, MAX_NANOS))
         case Usage():
-            return Usage(**{field.name: _mend_count(getattr(value, field.name)) for field in fields(value)})
+            return Usage(**{name: _mend_count(getattr(value, name)) for name in value.__struct_fields__})
         case _:
             raise TypeError(f"a record cannot hold {type(value).__name__}")
 

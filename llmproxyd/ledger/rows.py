@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import fields
 from operator import add, attrgetter
 from typing import Any, Final, TypeAlias
 
@@ -19,9 +18,14 @@ Sums: TypeAlias = dict[tuple[str, int, str], list[int]]
 
 _encode = msgspec.json.Encoder().encode
 _decode_usage = msgspec.json.Decoder(Usage).decode
-_USAGE_FIELDS: Final = tuple(field.name for field in fields(Usage))
-_values_of: Final = attrgetter(*_USAGE_FIELDS)
-_DEFAULTS: Final = _values_of(NOTHING)
+_told_before: Final = attrgetter(
+    "provider", "model", "upstream", "deployment", "operation", "surface", "stream", "tenant", "project", "user",
+    "key_id", "task", "label", "generation", "hedge", "reserved_nanos", "price_version",
+)  # fmt: skip
+_counts_of: Final = attrgetter(
+    "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "cache_write_1h_tokens",
+    "reasoning_tokens",
+)  # fmt: skip
 _names_of: Final = attrgetter(*SCOPE_FIELDS.values())
 
 
@@ -35,33 +39,12 @@ def entry_row(entry: Entry) -> tuple[Any, ...]:
         intent.request_id,
         _micro(intent.at_s),
         _micro(settled.at_s),
-        intent.provider,
-        intent.model,
-        intent.upstream,
-        intent.deployment,
-        intent.operation,
-        intent.surface,
-        int(intent.stream),
-        intent.tenant,
-        intent.project,
-        intent.user,
-        intent.key_id,
-        intent.task,
-        intent.label,
-        intent.generation,
-        int(intent.hedge),
-        intent.reserved_nanos,
-        intent.price_version,
+        *_told_before(intent),
         settled.outcome,
         settled.failure,
         settled.disputed,
         int(_is_estimated(settled, told)),
-        counted.input_tokens,
-        counted.output_tokens,
-        counted.cache_read_tokens,
-        counted.cache_write_tokens,
-        counted.cache_write_1h_tokens,
-        counted.reasoning_tokens,
+        *_counts_of(counted),
         settled.cost_nanos,
         settled.saved_nanos,
         None if settled.first_content_s is None else _micro(settled.first_content_s),
@@ -90,25 +73,23 @@ def hour_of(at_s: float) -> int:
 
 def sums_of(entries: Iterable[Entry]) -> Sums:
     """What ``hours`` grows by."""
-    sums: Sums = {}
+    # Most of a batch is alike in all its names, and is added up before the scopes are told apart.
+    alike: dict[tuple[Any, ...], list[int]] = {}
     for entry in entries:
         intent, settled = entry.intent, entry.settlement
         counted, cost = settled.counted or NOTHING, settled.cost_nanos
-        growth = (
-            1,
-            counted.input_tokens,
-            counted.output_tokens,
-            cost or 0,
-            settled.saved_nanos,
-            int(cost is None),
-        )
-        hour_s = hour_of(_micro(intent.at_s))
-        for scope, name in zip(SCOPES, ("", *_names_of(intent)), strict=True):
+        grown = alike.setdefault((hour_of(_micro(intent.at_s)), *_names_of(intent)), [0] * 6)
+        grown[0] += 1
+        grown[1] += counted.input_tokens
+        grown[2] += counted.output_tokens
+        grown[3] += cost or 0
+        grown[4] += settled.saved_nanos
+        grown[5] += cost is None
+    sums: Sums = {}
+    for (hour_s, *names), grown in alike.items():
+        for scope, name in zip(SCOPES, ("", *names), strict=True):
             known = sums.get((scope, hour_s, name))
-            if known is None:
-                sums[scope, hour_s, name] = list(growth)
-            else:
-                known[:] = map(add, known, growth)
+            sums[scope, hour_s, name] = grown if known is None else list(map(add, known, grown))
     return sums
 
 
@@ -130,7 +111,4 @@ def _micro(seconds: float) -> float:
 
 
 def _usage_text(usage: Usage | None) -> str | None:
-    if usage is None:
-        return None
-    columns = zip(_USAGE_FIELDS, _values_of(usage), _DEFAULTS, strict=True)
-    return _encode({name: value for name, value, usual in columns if value != usual}).decode()
+    return None if usage is None else _encode(usage).decode()

@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, LiteralString
 
@@ -78,15 +79,23 @@ class Store:
             known = {row[0] for row in database.execute(schema.KNOWN_IDS, (ids,))}
             fresh = _once([entry for entry in entries if entry.intent.id not in known])
             if fresh:
-                rows = _encode([entry_row(entry) for entry in fresh]).decode()
-                database.execute(schema.INSERT_ENTRIES, (rows,))
-                hours = _encode([(*key, *sums) for key, sums in sums_of(fresh).items()]).decode()
-                database.execute(schema.ADD_HOURS, (hours,))
+                self._insert(schema.INSERT_ENTRIES, [entry_row(entry) for entry in fresh])
+                self._insert(schema.ADD_HOURS, [(*key, *sums) for key, sums in sums_of(fresh).items()])
             database.execute("COMMIT")
         except BaseException:
             self._undo()
             raise
         return len(fresh)
+
+    def _insert(self, statements: Mapping[int, LiteralString], rows: Sequence[Sequence[Any]]) -> None:
+        done = 0
+        for count, statement in statements.items():
+            while len(rows) - done >= count:
+                self._fill(statement, rows[done : done + count])
+                done += count
+
+    def _fill(self, statement: LiteralString, rows: Iterable[Sequence[Any]]) -> None:
+        self._database.execute(statement, tuple(chain.from_iterable(rows)))
 
     def describe(self, providers: Iterable[Provider], wall_s: float) -> None:
         """Put what the operator wrote beside the entries. Providers that are gone stay, as disabled."""

@@ -28,6 +28,7 @@ BATCH: Final = 500
 RETRY_S: Final = 0.25
 SYNC_S: Final = 1.0
 CHECKPOINT_S: Final = 5.0
+TIDY_S: Final = 0.25
 CHECK_AFTER_S: Final = 10.0
 CHECK_TIMEOUT_S: Final = 60.0
 _log = get_logger("ledger")
@@ -92,6 +93,7 @@ class Writer:
         self._forgettable_seq = forgettable_seq
         self._checkpoint_due_s = 0.0
         self._untidy = True
+        self._tidy_due_s = 0.0
         self.booked = 0
         self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
         self._checker = (
@@ -280,12 +282,13 @@ class Writer:
         if self._damage is not None:
             self._open()
         now_s = time.monotonic()
-        if not self._untidy and now_s < self._checkpoint_due_s:
+        if now_s < self._tidy_due_s or (not self._untidy and now_s < self._checkpoint_due_s):
             return
         store = self._open()
         forgotten = store.forget(self._wall() - self._keep_s, self._forgettable_seq)
         more = store.shrink()
         self._untidy = bool(forgotten) or more
+        self._tidy_due_s = now_s if self._untidy else now_s + TIDY_S
         if now_s >= self._checkpoint_due_s:
             store.checkpoint()
             self._checkpoint_due_s = now_s + CHECKPOINT_S

@@ -14,8 +14,9 @@ remembers of earlier turns. Such a call may cost more than was reserved; it is b
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from llmproxyd.values.budget import Bound
 from llmproxyd.values.cost import FEMTOS_PER_NANO, FREE, Price
@@ -36,9 +37,9 @@ _OF_ANY_LENGTH: Final = frozenset({Capability.VISION, Capability.AUDIO, Capabili
 _WORDLESS: Final = frozenset({Operation.EMBEDDING})
 
 
-@dataclass(frozen=True, slots=True)
-class Extent:
-    """As much of a request as its bound depends on. ``any_tier``: it asks to be served in a certain way."""
+class Extent(msgspec.Struct, frozen=True, gc=False):
+    """As much of a request as its bound depends on. ``any_tier``: it asks to be served in a certain way; ``body`` is
+    looked into for that only where a price has tiers."""
 
     operation: Operation
     bytes_in: int
@@ -46,6 +47,7 @@ class Extent:
     max_output_tokens: int | None = None
     n: int = 1
     any_tier: bool = False
+    body: bytes = b""
 
 
 def extent_of(request: Request, overrides: Overrides = NO_OVERRIDES) -> Extent:
@@ -56,7 +58,7 @@ def extent_of(request: Request, overrides: Overrides = NO_OVERRIDES) -> Extent:
         needs=request.needs,
         max_output_tokens=overrides.max_tokens or request.max_output_tokens,
         n=request.n or 1,
-        any_tier=asks_for_tier(request.body),
+        body=request.body,
     )
 
 
@@ -91,7 +93,7 @@ def at_most(extent: Extent, deployment: Deployment, wall_s: float) -> Bound:
     if price is None:
         return Bound(None, tokens, None)
     femtos = _most_femtos(price, tokens_in, tokens_out)
-    if extent.any_tier and price.tiers:
+    if price.tiers and (extent.any_tier or asks_for_tier(extent.body)):
         dearest = max(_most_femtos(each, tokens_in, tokens_out) for each in price.tiers.values())
         femtos = max(femtos, dearest)
     return Bound(-(-femtos // FEMTOS_PER_NANO), tokens, (3 * price.input + price.output) / 4)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+import msgspec
+
 DEFAULT_ALERTS = (0.8, 1.0)
 DEFAULT_CEILING_FROM = 0.8
 
@@ -74,8 +76,7 @@ class Budget:
         return self.name, self.scope, "each" if self.only is None else f"={self.only}", self.per, self.zone
 
 
-@dataclass(frozen=True, slots=True)
-class Who:
+class Who(msgspec.Struct, frozen=True, gc=False):
     """Who asks. None or empty: nobody in particular, so that no budget of that scope applies."""
 
     tenant: str | None = None
@@ -84,8 +85,7 @@ class Who:
     key_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Bound:
+class Bound(msgspec.Struct, frozen=True, gc=False):
     """The most a request can come to at one deployment: ``nanos`` (None: its price is unknown) and ``tokens``. ``rate``: the
     deployment's price in nano-dollars per million tokens, three parts input to one part output."""
 

@@ -6,9 +6,12 @@ an exact integer.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final, NamedTuple
+
+import msgspec
 
 NANOS_PER_USD = 1_000_000_000
 FEMTOS_PER_NANO = 1_000_000
@@ -19,8 +22,7 @@ TIERS: Final = ("batch", "flex", "priority", "fast")
 """Ways of being served that have prices of their own; everything else is the standard one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """Tokens of one attempt, in one normal form for every dialect.
 
     ``input_tokens`` is everything the model read, cache reads and writes included; ``output_tokens`` everything it
@@ -83,13 +85,16 @@ class Price:
     dearest_read: int = field(init=False, repr=False, compare=False)
     """The dearest rate of any kind of token that is read, steps apart."""
     dearest_written: int = field(init=False, repr=False, compare=False)
+    rates: Mapping[str, int] = field(init=False, repr=False, compare=False)
+    """The rate of every kind of token, or the nearest that is known."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "dearest_read", max(map(self.rate, _INPUT_KINDS)))
-        object.__setattr__(self, "dearest_written", max(map(self.rate, _OUTPUT_KINDS)))
+        rates = {kind: self._rate(kind) for kind in (*_INPUT_KINDS, *_OUTPUT_KINDS)}
+        object.__setattr__(self, "rates", MappingProxyType(rates))
+        object.__setattr__(self, "dearest_read", max(map(rates.__getitem__, _INPUT_KINDS)))
+        object.__setattr__(self, "dearest_written", max(map(rates.__getitem__, _OUTPUT_KINDS)))
 
-    def rate(self, kind: str) -> int:
-        """The rate of one kind of token, or the nearest that is known."""
+    def _rate(self, kind: str) -> int:
         for name in (kind, *_AS.get(kind, ())):
             found: int | None = getattr(self, name)
             if found is not None:
@@ -193,8 +198,8 @@ def cost_of(usage: Usage, price: Price) -> int:
     if price is FREE:
         return 0
     _, served, step = _served(usage, price)
-    rates = served if step is None else step.price
-    femtos = sum([count * rates.rate(kind) for kind, count in _counts(usage)])
+    rates = (served if step is None else step.price).rates
+    femtos = sum([count * rates[kind] for kind, count in _counts(usage)])
     fees_nanos = served.per_request_nanos + usage.web_searches * served.per_search_nanos
     return _rounded(femtos + fees_nanos * FEMTOS_PER_NANO)
 
@@ -202,8 +207,8 @@ def cost_of(usage: Usage, price: Price) -> int:
 def components(usage: Usage, price: Price) -> Components:
     """What ``usage`` costs at ``price``, by kind; kinds without anything in them are left out."""
     tier, served, step = _served(usage, price)
-    rates = served if step is None else step.price
-    lines = [Line(kind, count, rates.rate(kind)) for kind, count in _counts(usage) if count]
+    rates = (served if step is None else step.price).rates
+    lines = [Line(kind, count, rates[kind]) for kind, count in _counts(usage) if count]
     if served.per_request_nanos:
         lines.append(Line("request", 1, served.per_request_nanos * FEMTOS_PER_NANO))
     if usage.web_searches:
@@ -232,13 +237,14 @@ def usd_text(femtos: int) -> str:
     return f"{whole}.{decimals}"
 
 
-def _counts(usage: Usage) -> Iterator[tuple[str, int]]:
+def _counts(usage: Usage) -> list[tuple[str, int]]:
     """Every token once, under the most special kind it belongs to."""
     if usage.billed is not None:
-        yield from zip(("input", "output"), usage.billed, strict=True)
-        return
+        return list(zip(("input", "output"), usage.billed, strict=True))
     both = min(usage.cached_audio_tokens, usage.cache_read_tokens, usage.input_audio_tokens)
-    yield from _shares(
+    counts: list[tuple[str, int]] = []
+    _share_out(
+        counts,
         usage.input_tokens,
         (
             ("cached_audio", both),
@@ -250,7 +256,8 @@ def _counts(usage: Usage) -> Iterator[tuple[str, int]]:
         ),
         "input",
     )
-    yield from _shares(
+    _share_out(
+        counts,
         usage.output_tokens,
         (
             ("output_audio", usage.output_audio_tokens),
@@ -259,13 +266,16 @@ def _counts(usage: Usage) -> Iterator[tuple[str, int]]:
         ),
         "output",
     )
+    return counts
 
 
-def _shares(whole: int, shares: tuple[tuple[str, int], ...], rest: str) -> Iterator[tuple[str, int]]:
+def _share_out(
+    counts: list[tuple[str, int]], whole: int, shares: tuple[tuple[str, int], ...], rest: str
+) -> None:
     """What does not fit into the whole any more is part of a share before it (cached images, say): charged there."""
     for kind, count in shares:
         if count:
             taken = min(count, whole)
-            yield kind, taken
+            counts.append((kind, taken))
             whole -= taken
-    yield rest, whole
+    counts.append((rest, whole))

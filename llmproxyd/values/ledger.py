@@ -1,6 +1,8 @@
 """What the ledger keeps: one entry per attempt, as an intent before it is sent and a settlement when it is over.
 
-An entry holds no content, only who asked, who was asked, how much was counted and what it cost.
+An entry holds no content, only who asked, who was asked, how much was counted and what it cost. What is made for every
+attempt and written as JSON is a ``msgspec.Struct``: it is made in a fifth of a dataclass's time, and fields at their
+default are not written.
 """
 
 from __future__ import annotations
@@ -9,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
+
+import msgspec
 
 from llmproxyd.values.cost import Usage
 
@@ -36,8 +40,7 @@ class LedgerUnavailable(Exception):  # noqa: N818 - a state the caller answers w
     """Nothing can be booked now, so nothing may be sent. The text says why; where a request is refused it names no path."""
 
 
-@dataclass(frozen=True, slots=True)
-class Intent:
+class Intent(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """An attempt that is about to be sent. ``id``: request id, a dot and the attempt's number; never used again.
 
     ``at_s``: Unix seconds; the hour it falls into is the one that is charged. ``deployment``: the key of its state.
@@ -67,8 +70,7 @@ class Intent:
     hedge: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """How the attempt ``id`` ended, at ``at_s`` (Unix seconds).
 
     ``usage``: what the provider counted, or we did. ``cost_nanos`` None: unknown. ``saved_nanos``: what a cached answer
@@ -96,8 +98,7 @@ class Settlement:
         return self.usage or self.estimate
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True, gc=False):
     intent: Intent
     settlement: Settlement
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from llmproxyd.exchange.dispute import Estimate, judge, model_differs
 from llmproxyd.values.cost import Price, Usage, cost_of
 
 OURS = Estimate(input_tokens=100, output_tokens=40, bytes_out=160)
+COUNTS = tuple(name for name in Usage.__struct_fields__ if name.endswith("_tokens"))
 SILENT = Estimate(input_tokens=100, output_tokens=0, bytes_out=0)
 
 
@@ -118,7 +119,7 @@ COUNT = st.integers(-(10**7), 10**7)
 
 @st.composite
 def usages(draw: st.DrawFn) -> Usage:
-    given: dict[str, Any] = {f.name: draw(COUNT) for f in fields(Usage) if f.name.endswith("_tokens")}
+    given: dict[str, Any] = {name: draw(COUNT) for name in COUNTS}
     pair = st.tuples(COUNT, COUNT)
     return Usage(
         **given,
@@ -137,7 +138,7 @@ def estimates(draw: st.DrawFn) -> Estimate:
 @given(usages(), estimates())
 def test_whatever_is_told_no_number_and_no_cost_is_ever_negative(told: Usage, ours: Estimate) -> None:
     usage = judge(told, lambda: ours).usage
-    assert all(getattr(usage, f.name) >= 0 for f in fields(Usage) if f.name.endswith("_tokens"))
+    assert all(getattr(usage, name) >= 0 for name in COUNTS)
     cached = usage.cache_read_tokens + usage.cache_write_tokens + usage.cache_write_1h_tokens
     assert cached <= usage.input_tokens
     assert usage.reasoning_tokens <= usage.output_tokens

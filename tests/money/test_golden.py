@@ -7,13 +7,13 @@ import ast
 import json
 import warnings
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from llmproxyd.adapters.raw_usage import read_usage
 from llmproxyd.config.prices import known_price, seller_named

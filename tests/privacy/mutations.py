@@ -385,8 +385,8 @@ MUTATIONS = (
     # --- ledger
     Mutation(
         "the ledger notes who a body names", "ledger", "exchange/books.py",
-        'task=record.claim("task"),',
-        'task=record.claim("task") or str(request.document.get("user", "")),',
+        'task=claims.get("task", ""),',
+        'task=claims.get("task") or str(request.document.get("user", "")),',
         _WAYS_OUT,
     ),
     Mutation(

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from llmproxyd.values.answer import Event
 from llmproxyd.values.contracts import Decoder
 
@@ -55,9 +57,16 @@ def as_json(events: Iterable[Event]) -> list[dict[str, Any]]:
 
 
 def _fields(value: Any) -> dict[str, Any]:
+    if isinstance(value, msgspec.Struct):
+        told: dict[str, Any] = msgspec.to_builtins(value)  # leaves defaults out itself
+        return told
     shown = {}
     for field in dataclasses.fields(value):
         item = getattr(value, field.name)
         if item != field.default:
-            shown[field.name] = _fields(item) if dataclasses.is_dataclass(item) else item
+            shown[field.name] = _fields(item) if _is_record(item) else item
     return shown
+
+
+def _is_record(value: Any) -> bool:
+    return dataclasses.is_dataclass(value) or isinstance(value, msgspec.Struct)
