@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections import Counter, deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
+
+import msgspec
 
 from llmproxyd.config.problem import Problem, Severity
 from llmproxyd.routing.compile import Routes
@@ -19,8 +20,7 @@ _TOKEN = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 Result: TypeAlias = Literal["applied", "noop", "rejected"]
 
 
-@dataclass(frozen=True, slots=True, weakref_slot=True)
-class Generation:
+class Generation(msgspec.Struct, frozen=True, weakref=True):
     """One accepted configuration. A request takes it once and keeps it. ``since_s`` is wall clock."""
 
     number: int
@@ -30,8 +30,7 @@ class Generation:
     hash: str
 
 
-@dataclass(frozen=True, slots=True)
-class ReloadVerdict:
+class ReloadVerdict(msgspec.Struct, frozen=True):
     """What came of a reload. ``generation`` is the one in force afterwards; ``problems`` of an accepted one are its
     warnings. ``at_s`` is wall clock, when it ended; ``duration_s`` from when reading began."""
 

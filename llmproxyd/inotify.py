@@ -11,8 +11,9 @@ import ctypes
 import os
 import struct
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeAlias
+
+import msgspec
 
 MODIFY = 0x2
 ATTRIB = 0x4
@@ -51,8 +52,7 @@ Names: TypeAlias = Mapping[str, frozenset[str] | None]
 """Directory -> the names in it that matter; None: all of them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True):
     """``wd`` names the directory, ``name`` the entry in it; empty where the directory itself is meant."""
 
     wd: int
@@ -101,8 +101,7 @@ class Inotify:
             self._fd = -1
 
 
-@dataclass(frozen=True, slots=True)
-class _Watched:
+class _Watched(msgspec.Struct, frozen=True):
     directory: str
     names: frozenset[str] | None
 

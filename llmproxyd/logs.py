@@ -16,7 +16,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Protocol, TypeAlias
@@ -167,8 +166,7 @@ def _with_priority(render: Render) -> Render:
 # --- the loggers ------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class _Outlet:
+class _Outlet(msgspec.Struct):
     """Where all loggers write. One object for the life of the process, so that loggers made early follow every change."""
 
     level: int
@@ -179,8 +177,7 @@ class _Outlet:
 _OUTLET = _Outlet(LEVELS["info"], render_console, _Direct())
 
 
-@dataclass(frozen=True, slots=True)
-class _Voice:
+class _Voice(msgspec.Struct, frozen=True):
     """What structlog calls with a finished line. ``name`` says which part of the program speaks."""
 
     name: str

@@ -12,9 +12,11 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
+
+import msgspec
+from msgspec.structs import replace
 
 from llmproxyd.config.load import Files, Loaded
 from llmproxyd.config.problem import Problem, Severity
@@ -62,8 +64,7 @@ class State(Protocol):
     def reconcile(self, snapshot: Snapshot, now_s: float) -> None: ...
 
 
-@dataclass(slots=True)
-class _Round:
+class _Round(msgspec.Struct):
     """One run that several requests may share. ``patient``: only the watcher asked, so nobody waits for a verdict."""
 
     trigger: str
@@ -72,8 +73,7 @@ class _Round:
     task: asyncio.Task[ReloadVerdict | None] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Reading:
+class _Reading(msgspec.Struct, frozen=True):
     """What a thread brought back. ``seen`` None: it did not come back. ``routes`` None: refused, or nothing new."""
 
     seen: Survey | None

@@ -11,10 +11,11 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeAlias
+
+import msgspec
 
 from llmproxyd.config.units import parse_duration_s, parse_size_bytes
 from llmproxyd.exits import Exit
@@ -36,8 +37,7 @@ class SettingsError(ValueError):
     """A flag or a variable has a value that cannot be used; the message names it and says what is expected."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tcp:
+class Tcp(msgspec.Struct, frozen=True):
     """``host`` is an address or a name without brackets; port 0 asks the kernel for a free one."""
 
     host: str
@@ -57,8 +57,7 @@ class Tcp:
             return False
 
 
-@dataclass(frozen=True, slots=True)
-class Unix:
+class Unix(msgspec.Struct, frozen=True):
     path: Path
 
     def __str__(self) -> str:
@@ -68,8 +67,7 @@ class Unix:
 Listen: TypeAlias = Tcp | Unix
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True):
     """What the process was told.
 
     ``config_dir`` None: nobody said, so the usual places are searched. ``listen_given`` False: ``listen`` holds the
@@ -175,8 +173,7 @@ def _origin(text: str) -> str:
     return text.lower()
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(msgspec.Struct, frozen=True):
     """One row: its flag, its variable, how its text is read. ``many``: may be given several times; a variable then
     separates its values by commas. ``metavar`` empty: a switch."""
 

@@ -13,9 +13,10 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
+
+import msgspec
 
 HASHED_BYTES = 8 * 1024 * 1024
 FRAGMENTS_MAX = 1_000
@@ -25,8 +26,7 @@ Places: TypeAlias = Mapping[str, frozenset[str] | None]
 """Directory -> the names in it that matter; None: all of them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stamp:
+class Stamp(msgspec.Struct, frozen=True):
     """One path as it was seen. ``error`` is an errno, 0 if it could be read; ``digest`` of the first 8 MiB."""
 
     error: int
@@ -46,8 +46,7 @@ class Stamp:
         return not self.error and self.size == 0
 
 
-@dataclass(frozen=True, slots=True)
-class Survey:
+class Survey(msgspec.Struct, frozen=True):
     """``stamps`` by path. A ``.d`` directory among the watched paths stands for the fragments in it, each with its
     stamp; of any other directory only counts which one it is."""
 

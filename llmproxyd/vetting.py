@@ -7,10 +7,11 @@ here a hole becomes a problem of the files like any other, with its place.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Final
+
+from msgspec.structs import replace
 
 from llmproxyd.config.load import Files, Loaded
 from llmproxyd.config.load import compile_files as compile_unproven

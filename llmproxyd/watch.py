@@ -11,9 +11,9 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Literal, Self, TypeAlias
 
+import msgspec
 import watchfiles
 
 from llmproxyd.inotify import Ears, Inotify
@@ -45,11 +45,10 @@ Listen: TypeAlias = Callable[..., AsyncIterator[set[tuple[watchfiles.Change, str
 """``watchfiles.awatch``, or what stands in for it."""
 
 
-@dataclass(slots=True)
-class _Candidate:
+class _Candidate(msgspec.Struct):
     """A change that is not believed yet. ``told``: it was reported that its writer does not close the file."""
 
-    survey: Survey = field(default_factory=lambda: Survey({}))
+    survey: Survey = msgspec.field(default_factory=lambda: Survey({}))
     since_s: float = 0.0
     told: bool = False
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -61,6 +61,7 @@ from llmproxyd.values.request import (
 )
 from tests import wire
 from tests.adapters.build import MINE, PLACES, PLAIN, ask, bare, deployment, said, surface_at
+from tests.support.records import replace
 
 CHAT = SURFACES["/v1/chat/completions"]
 
@@ -111,7 +112,7 @@ SHOWN = {
 }
 """What every whole recording says."""
 
-ANSWERS = {
+ANSWERS: dict[Operation, type] = {
     Operation.CHAT: Answer,
     Operation.COMPLETION: Answer,
     Operation.EMBEDDING: Vectors,

@@ -7,8 +7,9 @@ are refused. Sampling goes only to the generations that take it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from llmproxyd.adapters.anthropic_blocks import BlockWriter
 from llmproxyd.adapters.anthropic_models import ModelFacts, ThinkingStyle, budget_of, facts_of

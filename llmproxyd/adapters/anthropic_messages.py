@@ -7,7 +7,8 @@ verbatim, with the version and the beta flags it named: the body was written for
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from llmproxyd import jsontext
 from llmproxyd.adapters.anthropic_answer import parse_answer, text_of

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
 from typing import TypeAlias
+
+import msgspec
+from msgspec.structs import replace
 
 Version: TypeAlias = tuple[int, int]
 
@@ -28,8 +30,7 @@ class ThinkingStyle(StrEnum):
     ADAPTIVE = "adaptive"
 
 
-@dataclass(frozen=True, slots=True)
-class ModelFacts:
+class ModelFacts(msgspec.Struct, frozen=True):
     """``sampling``: takes temperature, top_p, top_k; ``both_samplings``: temperature and top_p together.
     ``always_thinks``: refuses to be told not to. ``efforts`` in rising order, empty: knows none. ``schemas``: takes
     ``output_config.format``. ``prefill``: continues an assistant's last message. ``system_turns``: takes instructions

@@ -8,8 +8,9 @@ meant another generation of models than it gets, the fields that this one refuse
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from llmproxyd import jsontext
 from llmproxyd.adapters.anthropic_format import SAMPLING, facts_of_deployment, takes_sampling

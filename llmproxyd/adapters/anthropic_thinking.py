@@ -7,8 +7,9 @@ generation than its client had in mind is fitted the same way.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from llmproxyd.adapters.anthropic_models import (
     EFFORTS,
@@ -24,8 +25,7 @@ MIN_BUDGET_TOKENS = 1024
 _DEFAULT_EFFORT = "high"  # what adaptive thinking does without being told
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(msgspec.Struct, frozen=True):
     """What was asked for. ``kind`` is ``thinking.type`` where the client spoke this dialect, else None."""
 
     kind: str | None = None
@@ -44,8 +44,7 @@ class Wish:
         return self.kind is not None or self.effort is not None or self.budget is not None
 
 
-@dataclass(frozen=True, slots=True)
-class Circumstances:
+class Circumstances(msgspec.Struct, frozen=True):
     """What else bears on it. ``forced``: a tool call is demanded. ``unsigned``: the tool loop in progress began with a
     turn that has no thought of this dialect's. ``max_tokens`` counts thought and answer together."""
 
@@ -54,8 +53,7 @@ class Circumstances:
     unsigned: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Thought:
+class Thought(msgspec.Struct, frozen=True):
     """``thinking`` and ``output_config.effort`` to send, None for neither; ``problems``: (field, why) for what of the
     wish is not in them."""
 

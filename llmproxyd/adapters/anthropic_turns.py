@@ -8,8 +8,9 @@ dropped, since the API refuses them wherever they stand.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from llmproxyd.adapters.anthropic_blocks import BlockWriter
 from llmproxyd.adapters.anthropic_models import ModelFacts
@@ -23,8 +24,7 @@ _NO_RESULT = "There is no result: the call was interrupted."
 _OPENING = "(The conversation begins with the assistant.)"
 
 
-@dataclass(frozen=True, slots=True)
-class Conversation:
+class Conversation(msgspec.Struct, frozen=True):
     """``called``: names of the tools in the history, as sent. ``unsigned``: the turn in progress goes on from an
     assistant's turn that does not begin with a thought."""
 
@@ -34,14 +34,13 @@ class Conversation:
     unsigned: bool
 
 
-@dataclass(slots=True)
-class _Turn:
+class _Turn(msgspec.Struct):
     """``calls``: (the client's id, the id sent) of those that have no result yet. ``results`` precede ``blocks``."""
 
     role: str
-    blocks: list[dict[str, Any]] = field(default_factory=list)
-    results: list[dict[str, Any]] = field(default_factory=list)
-    calls: list[tuple[str, str]] = field(default_factory=list)
+    blocks: list[dict[str, Any]] = msgspec.field(default_factory=list)
+    results: list[dict[str, Any]] = msgspec.field(default_factory=list)
+    calls: list[tuple[str, str]] = msgspec.field(default_factory=list)
 
     @property
     def content(self) -> list[dict[str, Any]]:

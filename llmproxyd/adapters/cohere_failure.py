@@ -7,7 +7,8 @@ key, and the limit of a trial key, which is for a month.
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from llmproxyd.adapters import failures
 from llmproxyd.values.contracts import Headers

@@ -7,8 +7,9 @@ Several answers at once, more than five stop sequences, and a form of the answer
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from llmproxyd.adapters.anthropic_models import budget_of
 from llmproxyd.adapters.carried import foreign_fields, not_carried

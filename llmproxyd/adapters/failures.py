@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from llmproxyd import jsontext
 from llmproxyd.adapters.scrub import scrub_message, scrub_secrets
@@ -24,8 +25,7 @@ _READ_BYTES = 256 * 1024
 _READ_CHARS = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Meaning:
+class Meaning(msgspec.Struct, frozen=True):
     """``retryable`` False: the same deployment will say the same again."""
 
     kind: Kind
@@ -179,8 +179,7 @@ def bad_answer(detail: str, said: object = "") -> Failure:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Facts:
+class _Facts(msgspec.Struct, frozen=True):
     """``codes`` in lower case, the most telling first."""
 
     message: str = ""

@@ -8,8 +8,9 @@ Fields of ``extras`` that are Gemini's own go out as they came.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from llmproxyd.adapters.carried import foreign_fields, not_carried
 from llmproxyd.adapters.gemini_contents import format_contents

@@ -7,7 +7,8 @@ those take plain JSON Schema, levels of thinking, and want their signatures back
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 _LEVELS = ("MINIMAL", "LOW", "MEDIUM", "HIGH", "XHIGH")
 """From little thinking to much."""
@@ -22,8 +23,7 @@ _BUDGET_OF_EFFORT = {
 _EFFORT_OF_BUDGET = ((0, "none"), (1024, "minimal"), (2048, "low"), (8192, "medium"), (16384, "high"))
 
 
-@dataclass(frozen=True, slots=True)
-class Budget:
+class Budget(msgspec.Struct, frozen=True):
     """Thinking in tokens. ``may_be_off``: 0 is allowed as well."""
 
     low: int
@@ -31,8 +31,7 @@ class Budget:
     may_be_off: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Generation:
+class Generation(msgspec.Struct, frozen=True):
     """``json_schema``: takes plain JSON Schema. ``levels`` or ``budget``: how thinking is asked for; neither: it does not
     think. ``signatures``: refuses its own function calls in the history without their thought signature.
     ``resolutions``: takes a resolution for each image."""

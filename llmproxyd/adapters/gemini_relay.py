@@ -7,10 +7,10 @@ a provider that fails there can still be replaced. Nothing marks the end of a go
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from llmproxyd import jsontext
 from llmproxyd.adapters.failures import bad_answer

@@ -7,8 +7,10 @@ its reason. Built-in tools that ran code are told as text; other parts that have
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from llmproxyd.adapters.decoding import StreamDecoder, read_object
 from llmproxyd.adapters.failures import bad_answer
@@ -58,8 +60,7 @@ _BROKEN: Mapping[str, bool] = {
 }
 
 
-@dataclass(slots=True)
-class _Choice:
+class _Choice(msgspec.Struct):
     index: int
     calls: int = 0
     finished: bool = False

@@ -13,8 +13,9 @@ import math
 import re
 import struct
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from llmproxyd import jsontext
 from llmproxyd.framing import format_data
@@ -39,8 +40,7 @@ _JSON: Headers = {"content-type": "application/json"}
 _STREAM: Headers = {"content-type": "text/event-stream"}
 
 
-@dataclass(frozen=True, slots=True)
-class MockAnswer:
+class MockAnswer(msgspec.Struct, frozen=True):
     """``chunks`` holds one item for a whole answer, and one per frame of a stream."""
 
     status: int
@@ -86,14 +86,13 @@ def _error(status: int, message: str) -> MockAnswer:
 # --- chat -------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Said:
+class _Said(msgspec.Struct, frozen=True):
     """One choice: words of text, or a tool call."""
 
     words: tuple[str, ...] = ()
     tool_calls: tuple[dict[str, Any], ...] = ()
     finish: str = "stop"
-    usage: Mapping[str, int] = field(default_factory=dict)
+    usage: Mapping[str, int] = msgspec.field(default_factory=dict)
 
 
 def _answer_chat(document: Mapping[str, Any], digest: str) -> MockAnswer:

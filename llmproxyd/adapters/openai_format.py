@@ -8,8 +8,9 @@ dialect's own ride along untouched.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from llmproxyd.adapters.carried import Losses
 from llmproxyd.adapters.openai_messages import MessageWriter

@@ -9,8 +9,9 @@ that follows.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from llmproxyd.adapters.carried import Losses
 from llmproxyd.adapters.openai_servers import takes_cache_marks, takes_signatures

@@ -8,8 +8,9 @@ invent a ``stop`` would have clients keep half an answer as a whole one.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from llmproxyd.adapters.decoding import StreamDecoder, read_object
 from llmproxyd.adapters.failures import bad_answer, failure_of_error
@@ -37,11 +38,10 @@ MAX_CHOICES = 128
 """As many as a request can ask for."""
 
 
-@dataclass(slots=True)
-class _Choice:
+class _Choice(msgspec.Struct):
     index: int
     tools: ToolDeltas
-    tags: ThinkTags = field(default_factory=ThinkTags)
+    tags: ThinkTags = msgspec.field(default_factory=ThinkTags)
     thought: bool = False
     told: bool = False  # text of the block that is open came under the plain name
     finished: bool = False

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Generic, TypeVar, get_args
 
 import msgspec
+from msgspec.structs import replace
 
 from llmproxyd import jsontext
 from llmproxyd.adapters.decoding import FrameT, Splitter

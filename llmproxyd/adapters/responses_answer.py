@@ -6,10 +6,10 @@ What hosted tools did on the way has no canonical form; their results are in the
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any, TypeGuard
 
 import msgspec
+from msgspec.structs import replace
 
 from llmproxyd import jsontext
 from llmproxyd.adapters import failures

@@ -7,8 +7,9 @@ come back in it. What the dialect has no word for is noted; what would change th
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from llmproxyd.adapters.carried import foreign_fields, not_carried
 from llmproxyd.adapters.responses_input import format_input, format_tool_name

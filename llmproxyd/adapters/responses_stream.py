@@ -8,8 +8,9 @@ A stream without ``completed``, ``incomplete`` or ``failed`` was cut, and is a f
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from llmproxyd.adapters.decoding import StreamDecoder
 from llmproxyd.adapters.failures import bad_answer, failure_of_error
@@ -49,8 +50,7 @@ MAX_ITEMS = 4096
 """No honest answer has as many."""
 
 
-@dataclass(slots=True)
-class _Item:
+class _Item(msgspec.Struct):
     """What came of one item. ``call``: the index of its tool call. ``thought``: under which of two names it thinks."""
 
     streamed: bool = False

@@ -8,8 +8,9 @@ here each call gets the next index, and id and name once.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from llmproxyd import jsontext
 from llmproxyd.values.answer import ToolCallDelta
@@ -30,8 +31,7 @@ def arguments_text(value: Any) -> str:
     return value if isinstance(value, str) else jsontext.encode(value).decode()
 
 
-@dataclass(slots=True)
-class _Call:
+class _Call(msgspec.Struct):
     index: int
     id: str
     kind: str

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -25,8 +24,7 @@ class NotCacheable(Exception):  # noqa: N818 - a verdict on the request
     """The request has to be asked anew each time; the text says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Manner:
+class _Manner(msgspec.Struct, frozen=True):
     """A dialect's fields at the top of its documents.
 
     ``ignored`` change nothing about an answer. ``defaults``: left out where they say what is assumed anyway.
@@ -36,9 +34,9 @@ class _Manner:
 
     ignored: frozenset[str]
     runs_here: Callable[[_Tool], bool]
-    defaults: Mapping[str, Any] = field(default_factory=dict)
-    refused: Mapping[str, str] = field(default_factory=dict)
-    required: Mapping[str, tuple[Any, str]] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = msgspec.field(default_factory=dict)
+    refused: Mapping[str, str] = msgspec.field(default_factory=dict)
+    required: Mapping[str, tuple[Any, str]] = msgspec.field(default_factory=dict)
     as_written: frozenset[str] = frozenset({"tools"})
 
 

@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+import msgspec
 from multidict import MultiMapping
 
 from llmproxyd.values.contracts import BadRequest
@@ -30,8 +30,7 @@ class Outcome(StrEnum):
     SHARED = "shared"
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(msgspec.Struct, frozen=True):
     """``read``: a kept answer will do, at most ``max_age_s`` old. ``write``: the new one may be kept. ``only``: a kept
     one or none at all."""
 

@@ -11,7 +11,6 @@ import os
 import secrets
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
@@ -33,8 +32,7 @@ _UNHEARD_HEADERS: Final = frozenset({"accept"})
 """They choose the form of an answer, not what it says."""
 
 
-@dataclass(frozen=True, slots=True)
-class Who:
+class Who(msgspec.Struct, frozen=True):
     """Who asks. ``key``: the whole digest of the virtual key, never a part of it; None: no key was shown."""
 
     tenant: str | None = None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from llmproxyd.cache.entry import Cached
 
@@ -15,8 +16,7 @@ _LARGEST_SHARE: Final = 4
 """No entry takes more than a quarter: one answer must not empty the rest."""
 
 
-@dataclass(slots=True)
-class Held:
+class Held(msgspec.Struct):
     """``expires_s``, ``touched_s``: Unix seconds; the latter is when its use was last noted on disk."""
 
     cached: Cached

@@ -7,8 +7,9 @@ answer that ended well, by somebody who was asked for, is kept.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from llmproxyd.cache.canonical import NotCacheable
 from llmproxyd.cache.headers import Wish
@@ -20,8 +21,7 @@ from llmproxyd.values.request import Operation, Request
 from llmproxyd.values.snapshot import CacheScope, Snapshot, Zone
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class CompiledRule:
+class CompiledRule(msgspec.Struct, frozen=True, eq=False):
     """``ttl_s`` None: not kept."""
 
     name: str
@@ -29,8 +29,7 @@ class CompiledRule:
     ttl_s: float | None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class CacheRules:
+class CacheRules(msgspec.Struct, frozen=True, eq=False):
     """One generation's. ``off_rules``: names of the pipeline rules that forbid it. ``kept_on_disk``: the highest rank of
     a label whose answers may be written to a file."""
 
@@ -40,8 +39,7 @@ class CacheRules:
     kept_on_disk: int
 
 
-@dataclass(frozen=True, slots=True)
-class CacheUse:
+class CacheUse(msgspec.Struct, frozen=True):
     """What the cache does for one request.
 
     ``key`` None: nothing, ``reason`` says why. ``ttl_s``: how long the answer is kept. ``read``: a kept one will do if

@@ -7,10 +7,11 @@ to the second, and stale for as long again as the operator allows; stale ones ar
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_bytes
 from typing import Final
+
+import msgspec
 
 from llmproxyd.cache.entry import MAX_BODY_BYTES, Cached
 from llmproxyd.cache.key import SECRET_BYTES, load_secret
@@ -25,8 +26,7 @@ _TOUCH_EVERY_S: Final = 3600.0
 _log = get_logger("cache")
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(msgspec.Struct, frozen=True):
     """``age_s``: whole seconds since it was made. ``stale``: its time is up."""
 
     cached: Cached
@@ -34,8 +34,7 @@ class Hit:
     stale: bool = False
 
 
-@dataclass(slots=True)
-class Counts:
+class Counts(msgspec.Struct):
     """Since the start. ``saved_nanos``: what hits would have cost where that is known."""
 
     hits: int = 0
@@ -46,8 +45,7 @@ class Counts:
     saved_nanos: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class CacheReport:
+class CacheReport(msgspec.Struct, frozen=True):
     """For people and metrics. ``fault``: why nothing can be written to disk, None if all is well."""
 
     counts: Counts

@@ -10,10 +10,11 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
+
+import msgspec
 
 from llmproxyd.cache.entry import Cached, format_entry, parse_entry
 from llmproxyd.cache.file import Bounds, CacheFile, CacheReader, Row, is_damage
@@ -41,16 +42,15 @@ class _Put(NamedTuple):
         return len(self.cached.body) + _ENTRY_BYTES
 
 
-@dataclass(slots=True)
-class _Work:
+class _Work(msgspec.Struct):
     """What the writer does next. ``clear`` first, ``max_bytes`` (None: as before) after that; ``done`` at the end."""
 
-    puts: dict[bytes, _Put] = field(default_factory=dict)
-    used: dict[bytes, float] = field(default_factory=dict)
-    forgotten: set[bytes] = field(default_factory=set)
+    puts: dict[bytes, _Put] = msgspec.field(default_factory=dict)
+    used: dict[bytes, float] = msgspec.field(default_factory=dict)
+    forgotten: set[bytes] = msgspec.field(default_factory=set)
     clear: bool = False
     max_bytes: int | None = None
-    done: list[Future[None]] = field(default_factory=list)
+    done: list[Future[None]] = msgspec.field(default_factory=list)
 
     def __bool__(self) -> bool:
         return bool(self.puts or self.used or self.forgotten or self.clear or self.max_bytes or self.done)

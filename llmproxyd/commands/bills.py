@@ -11,9 +11,10 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from typing import Final, TypeAlias
+
+import msgspec
 
 from llmproxyd.config.catalogue import plain_id
 from llmproxyd.values.cost import NANOS_PER_USD
@@ -29,8 +30,7 @@ class BadBill(Exception):  # noqa: N818 - told to whoever gave the file
     """The file cannot be read as a bill; says which line and what was expected."""
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
+class Shape(msgspec.Struct, frozen=True):
     """An export that is known. ``signs``: columns that only it has; ``inputs`` and ``outputs`` are added up."""
 
     name: str
@@ -44,8 +44,7 @@ class Shape:
     model_of: Callable[[str], str] = str.strip
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
+class Charge(msgspec.Struct, frozen=True):
     """A day (UTC) and model on a bill. None: the bill does not say."""
 
     day: str
@@ -55,8 +54,7 @@ class Charge:
     cost_nanos: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Bill:
+class Bill(msgspec.Struct, frozen=True):
     """``charges`` by day and model. ``unit_nanos``: the last decimal its amounts are written with, so that each of
     ``lines[day, model]`` lines may be off by half of it."""
 

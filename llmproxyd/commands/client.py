@@ -10,8 +10,9 @@ import http.client
 import json
 import socket
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from llmproxyd.commands.console import CannotGoOn
 from llmproxyd.exits import Exit
@@ -22,8 +23,7 @@ MAX_LINE_BYTES = 1024 * 1024
 CONNECT_TIMEOUT_S = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """What the daemon said: HTTP status and JSON document."""
 
     status: int

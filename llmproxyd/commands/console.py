@@ -10,9 +10,10 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TextIO
+
+import msgspec
 
 from llmproxyd.config.terminal import display_width, visible
 from llmproxyd.exits import Exit
@@ -30,8 +31,7 @@ class CannotGoOn(Exception):  # noqa: N818 - it is an outcome, not a bug
         self.status = status
 
 
-@dataclass(frozen=True, slots=True)
-class Console:
+class Console(msgspec.Struct, frozen=True):
     """One run of a command. ``flags`` are the process settings given as flags, by setting name."""
 
     environ: Mapping[str, str]
@@ -77,8 +77,7 @@ class Console:
         return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if self.colors(self.stdout) else text
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(msgspec.Struct, frozen=True):
     """A sub-command. ``summary`` is its line in the overview; ``examples`` open its own help."""
 
     summary: str

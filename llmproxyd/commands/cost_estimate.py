@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
 from typing import Any, Final
+
+import msgspec
+from msgspec.structs import replace
 
 from llmproxyd.commands.console import CannotGoOn, Command, Console, format_table
 from llmproxyd.commands.cost import count
@@ -41,8 +43,7 @@ _VOCABULARIES: Final = Vocabularies()
 _CLAIMS: Final = ("project", "user", "task", "label")
 
 
-@dataclass(frozen=True, slots=True)
-class Length:
+class Length(msgspec.Struct, frozen=True):
     """Tokens in, of them from a cache, and out, as far as they are expected."""
 
     tokens_in: int

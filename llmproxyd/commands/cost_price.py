@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 from argparse import ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 from msgspec.structs import asdict, replace
 
 from llmproxyd import jsontext
@@ -54,8 +54,7 @@ class _NotPriced(Exception):  # noqa: N818 - an outcome of one document, told an
     """Why one document has no price; fit for people."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
+class _Asked(msgspec.Struct, frozen=True):
     """Who is asked what: ``at_s`` in Unix seconds; ``tier`` overrides what the usage says."""
 
     provider: str
@@ -64,8 +63,7 @@ class _Asked:
     tier: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Document:
+class _Document(msgspec.Struct, frozen=True):
     """One document of the input. What came on one line is answered on one."""
 
     place: str

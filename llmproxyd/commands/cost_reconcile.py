@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
+
+import msgspec
 
 from llmproxyd.commands.bills import BadBill, Bill, Charge, parse_bill, same_model
 from llmproxyd.commands.console import CannotGoOn, Command, Console, format_table
@@ -25,8 +26,7 @@ DEFAULT_TOLERANCE: Final = 0.01
 _MEASURES: Final = ("input_tokens", "output_tokens", "cost_nanos")
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(msgspec.Struct, frozen=True):
     """A day and model on both sides. ``off``: the measures that differ by more than is tolerated."""
 
     day: str

@@ -8,9 +8,10 @@ import re
 import time
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from llmproxyd import jsontext
 from llmproxyd.commands.console import CannotGoOn, Command, Console, read_request_bytes

@@ -6,9 +6,11 @@ A change is made under a lock, only to files that are valid, and only if they ar
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Final
+
+import msgspec
+from msgspec.structs import replace
 
 from llmproxyd.commands.console import CannotGoOn, Console
 from llmproxyd.commands.files import load_files, tell_problems
@@ -25,8 +27,7 @@ PREFIX: Final = "llmp_"
 HASH: Final = "sha256:"
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """A key, whose it is, and the how-manieth of its tenant's."""
 
     tenant: Tenant
@@ -60,8 +61,7 @@ def find_key(text: str, tenant: str | None, snapshot: Snapshot) -> Found:
 # --- the file ---------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Edit:
+class Edit(msgspec.Struct, frozen=True):
     """``data`` is to stand in the file ``source``. ``old``: the key it is about; ``made``: the new one, and how clients
     show it."""
 

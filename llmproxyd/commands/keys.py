@@ -9,10 +9,11 @@ import re
 import secrets
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from llmproxyd.commands.console import CannotGoOn, Command, Console, format_table
 from llmproxyd.commands.files import load_files

@@ -7,8 +7,9 @@ projects, users and keys are known only when somebody shows them.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
+
+import msgspec
 
 from llmproxyd.config.conditions import read_zone
 from llmproxyd.config.findings import Findings, did_you_mean, list_names
@@ -37,8 +38,7 @@ def build_tenant_budget(name: str, row: Mapping[str, Any], findings: Findings) -
     return _build(TENANTS_OWN.format(name), Scope.TENANT, name, row["budget"], path, findings)
 
 
-@dataclass(frozen=True, slots=True)
-class BudgetReader:
+class BudgetReader(msgspec.Struct, frozen=True):
     """What the list of budgets is read with. ``tenants``: the names that are declared."""
 
     findings: Findings

@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Any, Final
+
+import msgspec
 
 from llmproxyd.config.units import parse_usd_nanos
 from llmproxyd.values.cost import Price
@@ -23,8 +24,7 @@ _DATED: Final = re.compile(r"-(?:20\d{6}|20\d{2}-\d{2}-\d{2}|\d{2}-20\d{2}|lates
 _LATEST_TAG: Final = ":latest"
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(msgspec.Struct, frozen=True):
     """What the catalogue says of one model. None: it does not say. ``retires``: announced shutdown, ISO date."""
 
     id: str
@@ -35,8 +35,7 @@ class Facts:
     retires: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Catalogue:
+class _Catalogue(msgspec.Struct, frozen=True):
     """``spellings``: folded spelling -> id. ``hosts``: id -> presets at which the facts hold."""
 
     date: str

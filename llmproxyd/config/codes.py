@@ -7,14 +7,14 @@ files, 1 shape, 2 names, 3 rules, 4 privacy, 5 money, 6 credentials, 7 versions.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from textwrap import dedent, indent
 from types import MappingProxyType
 from typing import Final
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class Code:
+
+class Code(msgspec.Struct, frozen=True):
     """``title`` is a few words; ``cause`` whole sentences; ``bad`` and ``good`` are YAML, or a command where no YAML
     shows it."""
 

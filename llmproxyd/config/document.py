@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from llmproxyd.config.mask import LINE_BREAK, is_reference, mask_broken, mask_text
 from llmproxyd.config.nodes import Builder, Node, Text, problem_at, span_of, walk

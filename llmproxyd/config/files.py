@@ -11,9 +11,10 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeAlias
+
+import msgspec
 
 from llmproxyd.config.document import masked_source, parse_document
 from llmproxyd.config.problem import Problem, Severity, Span
@@ -33,8 +34,7 @@ _ENDINGS: Final = (".yaml", ".yml")
 _IGNORED_PARTS: Final = (".bak", ".dpkg-", ".rpmnew", ".rpmsave", ".swp")
 
 
-@dataclass(frozen=True, slots=True)
-class Stamp:
+class Stamp(msgspec.Struct, frozen=True):
     """What tells that a file is still the one that was read."""
 
     device: int
@@ -43,8 +43,7 @@ class Stamp:
     mtime_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class SourceFile:
+class SourceFile(msgspec.Struct, frozen=True):
     """One file: ``name`` as shown to people (relative to the directory), its bytes, what the system says of it.
 
     ``mode``: permission bits. ``path`` is where it was asked for, links and all.
@@ -62,8 +61,7 @@ class SourceFile:
         return bool(self.mode & stat.S_IROTH)
 
 
-@dataclass(frozen=True, slots=True)
-class Files:
+class Files(msgspec.Struct, frozen=True):
     """All files of one configuration. ``providers`` and ``routing``: the main file, then fragments in name order.
 
     ``problems``: what could not be read (LP002). ``missing``: main files that are not there at all. ``paths``: every
@@ -132,15 +130,14 @@ def read_files(config_dir: Path, *, read: ReadFile = read_regular) -> Files:
     )
 
 
-@dataclass(slots=True)
-class _Reading:
+class _Reading(msgspec.Struct):
     """One look at the directory, and what was noticed on the way."""
 
     config_dir: Path
     read: ReadFile
-    problems: list[Problem] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
-    paths: dict[Path, None] = field(default_factory=dict)
+    problems: list[Problem] = msgspec.field(default_factory=list)
+    missing: list[str] = msgspec.field(default_factory=list)
+    paths: dict[Path, None] = msgspec.field(default_factory=dict)
 
     def sources(self, main: str) -> tuple[SourceFile, ...]:
         """The main file and its fragments, as far as they can be read."""

@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
 from typing import Any, Final, TypeAlias
 
+import msgspec
 import yaml
+from msgspec.structs import asdict
 
 from llmproxyd.config.document import parse_document
 from llmproxyd.config.yamltext import Unreadable, decode_text
@@ -31,8 +32,7 @@ class CannotEdit(Exception):  # noqa: N818 - told to the operator, who then edit
     """The text is written in a way that cannot be edited without risk; says what to write by hand."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Splice:
+class _Splice(msgspec.Struct, frozen=True):
     """Characters from ``start`` to ``end`` are replaced by ``text``."""
 
     start: int

@@ -7,9 +7,10 @@ written is never replaced by the usual variable. What a key is called in logs is
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
+
+import msgspec
 
 from llmproxyd.config.findings import Findings
 from llmproxyd.config.places import Path, dotted
@@ -24,16 +25,14 @@ _MANY: Final = "api_keys"
 _OUTSIDE: Final = "keep it outside: `${env:NAME}`, `${file:/path}` or `${cred:name}`"
 
 
-@dataclass(frozen=True, slots=True)
-class Keys:
+class Keys(msgspec.Struct, frozen=True):
     """``credentials``: those that may be used today. ``missing``: what to do so that there is one; empty with one."""
 
     credentials: tuple[Credential, ...] = ()
     missing: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(msgspec.Struct, frozen=True):
     """One key as it is written. ``at``: where its value stands, ``until_at`` the last day's."""
 
     at: Path

@@ -10,10 +10,12 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final
+
+import msgspec
+from msgspec.structs import asdict, replace
 
 from llmproxyd.config.alerts import build_webhooks
 from llmproxyd.config.assertions import build_assertions
@@ -48,8 +50,7 @@ _DEFAULT_PROVIDER: Final = "LLM_PROVIDER"
 _NOTHING_DISCOVERED: Final[Mapping[str, tuple[Listed, ...]]] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(msgspec.Struct, frozen=True):
     """What came of the files. ``snapshot`` is None exactly if one of ``problems`` is an error.
 
     ``files`` are those that were compiled; their ``paths`` now hold what references name as well.
@@ -201,8 +202,7 @@ def _nans(value: Any, path: DocumentPath) -> Iterator[DocumentPath]:
 # --- meaning ----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Surroundings:
+class _Surroundings(msgspec.Struct, frozen=True):
     """What beside the files has a say."""
 
     environ: Mapping[str, str]
@@ -210,8 +210,7 @@ class _Surroundings:
     today: date
 
 
-@dataclass(frozen=True, slots=True)
-class _Compiler:
+class _Compiler(msgspec.Struct, frozen=True):
     """Two documents of the right shape, on the way to a snapshot."""
 
     files: Files

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from llmproxyd.config.places import Path
 from llmproxyd.config.problem import Problem
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(msgspec.Struct, frozen=True):
     """What the branches of an anyOf would have taken: ``words``, and values of these ``kinds`` (schemas)."""
 
     words: tuple[Any, ...]
     kinds: tuple[Mapping[str, Any], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Mismatch:
+class Mismatch(msgspec.Struct, frozen=True):
     """One error of the validator: ``keyword`` of ``schema`` wanted ``expected`` and met ``value`` at ``path``.
 
     ``around``: the schemas that speak of the same value, innermost first. ``about_key``: ``value`` is a key of the
@@ -39,8 +38,7 @@ class Mismatch:
     resolve: Callable[[object], Mapping[str, Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(msgspec.Struct, frozen=True):
     """A problem, and what is needed to see whether another problem already covers it."""
 
     path: Path

@@ -7,8 +7,9 @@ Providers that discover their models may get any model later: an entry for one i
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
+
+import msgspec
 
 from llmproxyd.config.catalogue import plain_id
 from llmproxyd.config.findings import Findings, did_you_mean, list_names
@@ -21,8 +22,7 @@ _ANY: Final = "any"
 _LATEST: Final = ":latest"
 
 
-@dataclass(frozen=True, slots=True)
-class Meaning:
+class Meaning(msgspec.Struct, frozen=True):
     """``canonical``: the one spelling that rules compare with. ``deployments`` empty: not there, or not there yet."""
 
     canonical: str

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any, Final
 
+import msgspec
 import yaml
 
 from llmproxyd.config.mask import Mark, is_reference, is_secret_name
@@ -26,8 +26,7 @@ MAX_DEPTH: Final = 64
 _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
-@dataclass(slots=True)
-class Node:
+class Node(msgspec.Struct):
     """One value and where it stands. ``key``: where its key stands. ``pinned``: an alias; all below it stands here too.
     ``broken``: an alias for nothing, so that nobody knows the value.
 
@@ -45,13 +44,12 @@ class Node:
     size: int = 1
 
 
-@dataclass(slots=True)
-class Text:
+class Text(msgspec.Struct):
     """The text of a file, and what of it must not be shown."""
 
     text: str
-    hidden: list[Mark] = field(default_factory=list)
-    quoted: list[Mark] = field(default_factory=list)
+    hidden: list[Mark] = msgspec.field(default_factory=list)
+    quoted: list[Mark] = msgspec.field(default_factory=list)
 
 
 class _Frame:

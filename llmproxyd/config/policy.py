@@ -6,8 +6,9 @@ A rule's policy inherits from the file's what it leaves out; ``off`` inherits no
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from llmproxyd.config.findings import Findings
 from llmproxyd.config.places import Path

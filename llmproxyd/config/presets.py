@@ -12,9 +12,10 @@ people who point their programs at a proxy such as this one, so that it would ca
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
+
+import msgspec
 
 from llmproxyd.values.request import Dialect, Operation
 from llmproxyd.values.snapshot import Auth, Probe, Quirks
@@ -25,8 +26,7 @@ _MODELS: Final = Probe("/models", lists_models=True)
 _USUAL: Final = Quirks()
 
 
-@dataclass(frozen=True, slots=True)
-class Preset:
+class Preset(msgspec.Struct, frozen=True):
     """One known kind of provider; see the module's text for the fields."""
 
     name: str
@@ -40,7 +40,7 @@ class Preset:
     probe: Probe | None = _MODELS
     listing: Probe | None = _MODELS
     quirks: Quirks = _USUAL
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
     operations: frozenset[Operation] = _ALL
     versioned: bool = False
     aliases: tuple[str, ...] = ()

@@ -11,12 +11,13 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
+
+import msgspec
 
 from llmproxyd.config.catalogue import catalogue_date, facts, plain_id
 from llmproxyd.config.presets import PRESETS, Preset
@@ -41,8 +42,7 @@ _OWN_NAMES: Final = frozenset({"azure"})
 _VERSION: Final = re.compile(r"genai_prices-([0-9A-Za-z.+]{1,40})\.dist-info")
 
 
-@dataclass(frozen=True, slots=True)
-class Chosen:
+class Chosen(msgspec.Struct, frozen=True):
     """The table in use; ``note`` says why it is not the one it should be."""
 
     table: PriceTable

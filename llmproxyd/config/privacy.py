@@ -4,8 +4,9 @@ look for."""
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from llmproxyd.config.expressions import compile_pattern_at
 from llmproxyd.config.findings import Findings, did_you_mean, list_names

@@ -6,8 +6,10 @@ Lines and columns count from 1 and columns count characters; ends are exclusive,
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from enum import StrEnum
+
+import msgspec
+from msgspec.structs import replace
 
 MAX_PROBLEMS = 50
 """Nobody reads more in one go; the first ones usually explain the rest."""
@@ -18,8 +20,7 @@ class Severity(StrEnum):
     WARNING = "warning"
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(msgspec.Struct, frozen=True):
     """A piece of a file. ``end_line`` None: it ends on the line it starts on. ``label`` is shown beside the marks."""
 
     file: str
@@ -36,8 +37,7 @@ class Span:
         return f"{self.file}:{self.line}:{self.column}"
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(msgspec.Struct, frozen=True):
     """One fault. ``code`` is a key of ``codes.CODES``; ``message`` is one line without a full stop.
 
     ``secondary``: other places that belong to it, in any file. ``helps`` say what to do. ``notes`` say what to know; one

@@ -7,9 +7,11 @@ Keys are found by ``keys``; a provider without one is no fault: it is *not confi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any, Final
+
+import msgspec
+from msgspec.structs import replace
 
 from llmproxyd.config.deployments import DeploymentBuilder
 from llmproxyd.config.endpoints import default_zone, is_date, parse_endpoint
@@ -50,8 +52,7 @@ _HEALTH_TIMES: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Built:
+class Built(msgspec.Struct, frozen=True):
     """Providers by name, deployments in the order of the file. ``literals``: where credentials stand in the open."""
 
     providers: Mapping[str, Provider]

@@ -11,9 +11,11 @@ import copy
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
+
+import msgspec
+from msgspec.structs import replace
 
 from llmproxyd.config import places
 from llmproxyd.config.document import Document
@@ -37,8 +39,7 @@ _MIN_SECRET_LENGTH: Final = 16
 _MIN_SCRUBBED_LENGTH: Final = 8
 
 
-@dataclass(slots=True)
-class Resolved:
+class Resolved(msgspec.Struct):
     """What became of the references of one document.
 
     ``document``: as the original, its ``data`` with values in place of references. ``written``: path -> the reference
@@ -48,12 +49,12 @@ class Resolved:
     """
 
     document: Document
-    problems: list[Problem] = field(default_factory=list)
-    written: dict[places.Path, str] = field(default_factory=dict)
-    unset: dict[places.Path, str] = field(default_factory=dict)
-    files: set[str] = field(default_factory=set)
-    secrets: dict[str, str] = field(default_factory=dict)
-    unresolved: set[Span] = field(default_factory=set)
+    problems: list[Problem] = msgspec.field(default_factory=list)
+    written: dict[places.Path, str] = msgspec.field(default_factory=dict)
+    unset: dict[places.Path, str] = msgspec.field(default_factory=dict)
+    files: set[str] = msgspec.field(default_factory=set)
+    secrets: dict[str, str] = msgspec.field(default_factory=dict)
+    unresolved: set[Span] = msgspec.field(default_factory=set)
 
     def scrub(self, problem: Problem) -> Problem:
         """The problem with every secret in its words replaced by its reference."""

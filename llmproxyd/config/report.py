@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
+
+import msgspec
 
 from llmproxyd.config.codes import CODES
 from llmproxyd.config.mask import LINE_BREAK
@@ -116,8 +117,7 @@ def _counts(problems: Iterable[Problem]) -> dict[str, int]:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class _Page:
+class _Page(msgspec.Struct, frozen=True):
     """What a block needs to know of its surroundings."""
 
     lines_of: Mapping[str, Sequence[str]]

@@ -6,8 +6,9 @@ The document has passed its schema; what can only be seen across keys, rules and
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
+
+import msgspec
 
 from llmproxyd.config.budgets import parse_usd_at
 from llmproxyd.config.conditions import ConditionReader, claims_in
@@ -36,8 +37,7 @@ from llmproxyd.values.snapshot import (
 _NOT_ACTIONS: Final = frozenset({"name", "when"})
 
 
-@dataclass(frozen=True, slots=True)
-class RuleReader:
+class RuleReader(msgspec.Struct, frozen=True):
     """What rules are read with. ``fallback``: the file's own policy, which rules inherit from. ``tenants``: those that
     are declared, by name."""
 
@@ -45,7 +45,7 @@ class RuleReader:
     names: NameReader
     privacy: Privacy
     fallback: FallbackPolicy
-    tenants: Mapping[str, Tenant] = field(default_factory=dict)
+    tenants: Mapping[str, Tenant] = msgspec.field(default_factory=dict)
 
     @property
     def conditions(self) -> ConditionReader:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
+
+import msgspec
 
 from llmproxyd.config.mask import MASK
 
@@ -47,8 +48,7 @@ def wrap(text: str, width: int, indent: int) -> list[str]:
     return [*lines, line]
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(msgspec.Struct, frozen=True):
     """A source line as shown. ``columns[i]`` is where its i-th character begins; the last entry is the end."""
 
     text: str

@@ -9,9 +9,9 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import yaml
 
 from llmproxyd.config.mask import LINE_BREAK
@@ -67,8 +67,7 @@ def parse_events(text: str, file: str) -> Iterator[yaml.Event]:
         raise Unreadable(_error("LP001", f"not readable as YAML: {error}", _spot(file, text, 0, 0))) from None
 
 
-@dataclass(frozen=True, slots=True)
-class _Explanation:
+class _Explanation(msgspec.Struct, frozen=True):
     """``complaint``: what the reader said. ``at_context``: the fault is where the construct began, not where it was
     noticed. ``label`` stands beside the marks."""
 

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from functools import cache
 from itertools import accumulate, chain, islice
 
+import msgspec
 import re2
+from msgspec.structs import replace
 
 from llmproxyd.detect.detector import Detector
 from llmproxyd.detect.kinds import DEFAULT_NAMES, detectors_for
@@ -52,8 +53,7 @@ class _Nonsense(Exception):  # noqa: N818 - a verdict on a detector
     """A detector found something that cannot be."""
 
 
-@dataclass(slots=True)
-class _Watch:
+class _Watch(msgspec.Struct):
     """When a scan has to stop. ``shallow``: something was packed too deeply to be read."""
 
     clock: Callable[[], float]
@@ -249,8 +249,7 @@ class _Document:
         return shares
 
 
-@dataclass(frozen=True, slots=True)
-class _Ends:
+class _Ends(msgspec.Struct, frozen=True):
     """A text without its middle if it is long. ``head``: how much of it stands before the gap; ``missing``: how many
     characters the gap stands for, its border taken off."""
 

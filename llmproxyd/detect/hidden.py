@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from llmproxyd.detect.jsonpieces import decoded
 from llmproxyd.values.privacy import Piece, Scan, covers_any
@@ -19,8 +20,7 @@ class CannotMask(Exception):  # noqa: N818 - a verdict on the request, not a fau
     """There is no safe masked copy of this request. The message says why, and nothing of the text."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hidden:
+class Hidden(msgspec.Struct, frozen=True):
     """A value to be covered. ``word``: it consists of letters and stands alone wherever it was found, so that it does not
     count inside other words."""
 

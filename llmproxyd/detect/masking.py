@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import fields, is_dataclass, replace
 from enum import Enum
 from itertools import groupby
 from typing import Any, Final, TypeVar
+
+import msgspec
+from msgspec.structs import replace
 
 from llmproxyd.detect.hidden import MAX_VALUES, CannotMask, Hidden
 from llmproxyd.detect.jsonpieces import NUMBER_LITERAL, PIECE, escaped, is_json, literal, same_json
@@ -224,17 +226,17 @@ def _rewritten(value: Any, change: Callable[[str], str], arguments: Callable[[st
             _rewritten(key, change, arguments): _rewritten(item, change, arguments)
             for key, item in value.items()
         }
-    if is_dataclass(value) and not isinstance(value, type):
+    if isinstance(value, msgspec.Struct):
         return _rewritten_record(value, change, arguments)
     raise TypeError(f"a conversation cannot hold {type(value).__name__}")
 
 
 def _rewritten_record(value: Any, change: Callable[[str], str], arguments: Callable[[str], str]) -> Any:
     changes = {}
-    for each in fields(value):
-        if each.name in _UNTOUCHED:
+    for name in value.__struct_fields__:
+        if name in _UNTOUCHED:
             continue
-        was = getattr(value, each.name)
-        is_json = each.name == "arguments" and isinstance(value, ToolCall) and value.kind != "custom"
-        changes[each.name] = arguments(was) if is_json else _rewritten(was, change, arguments)
+        was = getattr(value, name)
+        is_json = name == "arguments" and isinstance(value, ToolCall) and value.kind != "custom"
+        changes[name] = arguments(was) if is_json else _rewritten(was, change, arguments)
     return replace(value, **changes)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TypeAlias
+
+import msgspec
 
 from llmproxyd.detect.context import Context, contexts_in, is_called_otherwise
 from llmproxyd.values.privacy import Finding
@@ -27,8 +28,7 @@ _NO_MARKS = str.maketrans("", "", " ./-")
 _MAX_LOOSE_CHARS = 48
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(msgspec.Struct, frozen=True):
     """One kind of number. ``check`` gets its digits. ``context``: one of its words has to be near, if there is one.
 
     ``alone``: the number must not be one of several in a row. ``weak``: it is none where it is called something else.
@@ -45,10 +45,9 @@ class Row:
     sequence_of: Context | None = None
 
 
-@dataclass(slots=True)
-class _Node:
-    rows: list[Row] = field(default_factory=list)
-    next: dict[tuple[str, int], _Node] = field(default_factory=dict)
+class _Node(msgspec.Struct):
+    rows: list[Row] = msgspec.field(default_factory=list)
+    next: dict[tuple[str, int], _Node] = msgspec.field(default_factory=dict)
 
 
 class _Said:

@@ -8,8 +8,10 @@ Signatures and sealed thoughts stay as they are. So do log probabilities: they t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
+
+import msgspec
+from msgspec.structs import replace
 
 from llmproxyd.detect.pseudonyms import LiveNames
 from llmproxyd.values.answer import (
@@ -29,8 +31,7 @@ from llmproxyd.values.request import Part, Refusal, Text, Thinking, ToolCall
 Prose: TypeAlias = TextDelta | ThinkingDelta | RefusalDelta
 
 
-@dataclass(frozen=True, slots=True)
-class Meanings:
+class Meanings(msgspec.Struct, frozen=True):
     """What the names of one request mean: in ``plain`` text, and inside ``json``. ``json_text``: the answer's own text is
     JSON too."""
 
@@ -82,24 +83,21 @@ class TextRestorer:
         return "".join(out)
 
 
-@dataclass(slots=True)
-class _Run:
+class _Run(msgspec.Struct):
     """Prose of one sort that is still being written. ``last``: the event that brought its latest piece."""
 
     last: Prose
     restorer: TextRestorer
 
 
-@dataclass(slots=True)
-class _Call:
+class _Call(msgspec.Struct):
     last: ToolCallDelta
     restorer: TextRestorer
 
 
-@dataclass(slots=True)
-class _Choice:
+class _Choice(msgspec.Struct):
     run: _Run | None = None
-    calls: dict[int, _Call] = field(default_factory=dict)
+    calls: dict[int, _Call] = msgspec.field(default_factory=dict)
 
 
 class Restorer:

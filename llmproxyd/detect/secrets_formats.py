@@ -8,11 +8,11 @@ any. Source: the vendors' own descriptions, and the prefixes they register with 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class Format:
+class Format(msgspec.Struct, frozen=True):
     """name: the kind without its ``secret.``. prefix: the literal that begins every key, or nothing.
     mark: a short pattern without which ``pattern`` cannot match."""
 

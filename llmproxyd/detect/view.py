@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TypeAlias
+
+import msgspec
 
 Cut: TypeAlias = tuple[int, int, str]
 """Start, end and what stands there instead. Cuts are in order and do not overlap."""
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(msgspec.Struct, frozen=True):
     """Where each cut begins and ends, after and before it was made."""
 
     new_starts: tuple[int, ...]
@@ -42,8 +42,7 @@ class Layer:
         return self.old_ends[cut] if inside else self.old_start(last) + 1
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(msgspec.Struct, frozen=True):
     """``text`` and how it came about. ``within``: what it was unpacked from stands there as a whole, in the text given."""
 
     text: str

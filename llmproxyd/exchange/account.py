@@ -6,8 +6,9 @@ The record is what the log line, the metrics and later the ledger are made from.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from enum import StrEnum
+
+import msgspec
 
 from llmproxyd.state.registry import Outcome, Registry
 from llmproxyd.values.cost import Usage
@@ -23,8 +24,7 @@ class Ending(StrEnum):
     CANCELLED = "cancelled"  # the client left
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptRecord:
+class AttemptRecord(msgspec.Struct, frozen=True):
     """One attempt, as the log tells it. Seconds are monotonic differences.
 
     ``sent`` False: it was refused before a byte left. ``hedge``: begun while another attempt still ran. ``waited_s``:
@@ -40,8 +40,7 @@ class AttemptRecord:
     waited_s: float = 0.0
 
 
-@dataclass(slots=True)
-class ExchangeRecord:
+class ExchangeRecord(msgspec.Struct):
     """One exchange. Seconds are differences; ``overhead_s`` is the time up to the commit that was ours, not the
     provider's. ``cost_nanos`` None: unknown. ``tenant`` and ``key_id`` empty: nobody in particular. ``disputed``: why the usage told is
     not believed. ``waited_s``: in lines for providers, all attempts together. ``continued``: how often another
@@ -55,7 +54,7 @@ class ExchangeRecord:
     status: int = 0
     deployment: Deployment | None = None
     label: str = ""
-    attempts: list[AttemptRecord] = field(default_factory=list)
+    attempts: list[AttemptRecord] = msgspec.field(default_factory=list)
     failure: Failure | None = None
     usage: Usage | None = None
     cost_nanos: int | None = None

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
 from math import inf
+
+import msgspec
 
 from llmproxyd.exchange.alarm import Alarm
 from llmproxyd.exchange.lane import Lane
@@ -36,8 +37,7 @@ _FRAMES_WITHOUT_TEXT = 1
 _FRAME_ENDS = {Dialect.OLLAMA_CHAT: b"\n"}
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
+class Patience(msgspec.Struct, frozen=True):
     """How long an attempt may be silent, from what its deployment has taught: before the commit, and between two pieces
     of content. Seconds; the operator's own timeouts always hold as well."""
 

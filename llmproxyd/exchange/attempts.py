@@ -5,8 +5,10 @@ Whoever decides which attempt comes next, and which one wins, is ``exchange.run`
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from math import inf
+
+import msgspec
+from msgspec.structs import replace
 
 from llmproxyd.exchange.account import AttemptRecord, ExchangeRecord
 from llmproxyd.exchange.attempt import Patience, RunningAttempt
@@ -28,8 +30,7 @@ from llmproxyd.values.request import Dialect
 from llmproxyd.values.snapshot import Deployment
 
 
-@dataclass(slots=True)
-class Tried:
+class Tried(msgspec.Struct):
     """An attempt under way. ``place``: its entry in the list that ``next_step`` reads. ``room``: its place at the
     provider, ``booking``: its entry in the books; both are settled with it. ``waited_s``: in line for its provider."""
 

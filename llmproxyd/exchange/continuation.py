@@ -10,7 +10,8 @@ Only plain text is taken up: half a tool call, half a JSON document or one of se
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from llmproxyd.exchange.lane import Lane, TranslatedLane, Voice
 from llmproxyd.routing.estimate import estimate_tokens

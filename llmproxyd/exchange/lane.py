@@ -6,8 +6,9 @@ bytes -> canonical events -> client's bytes. The exchange knows neither dialect;
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from llmproxyd.adapters.openai_responses import needs_responses, prefers_responses
 from llmproxyd.values.answer import (
@@ -30,8 +31,7 @@ from llmproxyd.values.request import Dialect, Operation, Overrides, Request
 from llmproxyd.values.snapshot import Deployment
 
 
-@dataclass(frozen=True, slots=True)
-class Voice:
+class Voice(msgspec.Struct, frozen=True):
     """How we speak to this client: the name the model goes by, and ids where the provider gives none."""
 
     request: Request
@@ -44,8 +44,7 @@ class Voice:
         return self.surface.new_encoder(self.request, model=self.model, id=self.id, created_s=self.created_s)
 
 
-@dataclass(frozen=True, slots=True)
-class Whole:
+class Whole(msgspec.Struct, frozen=True):
     """An answer that came in one piece, in the client's dialect."""
 
     body: bytes

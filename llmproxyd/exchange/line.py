@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import inf
 from typing import Final
+
+import msgspec
 
 from llmproxyd.exchange.room import Room
 from llmproxyd.exchange.turns import RANKS, Toll, Turns, Waiter
@@ -45,8 +46,7 @@ class Saturated(Exception):  # noqa: N818 - it is an outcome, not an error
         )
 
 
-@dataclass(frozen=True, slots=True)
-class LineReport:
+class LineReport(msgspec.Struct, frozen=True):
     """One provider's line as it stands. ``limit``: of ``in_use``, None if unbounded. ``refused``: how many were turned
     away since the line is there, because it was full or would not have moved in time."""
 

@@ -8,8 +8,9 @@ client's own words.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from llmproxyd import jsontext
 from llmproxyd.detect.hidden import CannotMask

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from llmproxyd.detect.masking import MaskBook
 from llmproxyd.exchange.account import Account
@@ -23,8 +24,7 @@ from llmproxyd.values.request import Dialect
 from llmproxyd.values.snapshot import Deployment
 
 
-@dataclass(frozen=True, slots=True)
-class Means:
+class Means(msgspec.Struct, frozen=True):
     """What all exchanges share. ``clock``: monotonic seconds, running with the loop's own."""
 
     upstream: Upstream

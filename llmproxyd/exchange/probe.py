@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from math import inf
+
+import msgspec
+from msgspec.structs import replace
 
 from llmproxyd.exchange.upstream import AttemptFailed, Upstream
 from llmproxyd.state.registry import Registry
@@ -26,8 +28,7 @@ _MIN_PAUSE_S = 0.5
 _ROUND_AT_LEAST_EVERY_S = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """What came of a probe. ``detail``: what went wrong, for the operator; empty if all is well. ``status``: HTTP, None
     if no answer came. ``models``: what the server says it has, None if it was not asked or cannot be understood.
     ``failure``: what the fault means, None where no call failed. ``duration_s``: from the first byte to the last."""

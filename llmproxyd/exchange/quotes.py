@@ -7,7 +7,8 @@ what was sent.
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from llmproxyd.values.contracts import Call
 from llmproxyd.values.failure import Failure

@@ -12,9 +12,9 @@ import asyncio
 import socket
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
+import msgspec
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 FRESH_S = 30.0
@@ -31,8 +31,7 @@ _SPARE_PATIENCE_S = 0.25
 _Key: TypeAlias = tuple[str, socket.AddressFamily]
 
 
-@dataclass(slots=True)
-class _Entry:
+class _Entry(msgspec.Struct):
     """What is known of a name. Monotonic seconds; ``looked_up_s`` is when ``addresses`` were said."""
 
     addresses: tuple[ResolveResult, ...] = ()
@@ -49,8 +48,7 @@ class _Entry:
         return self.failure is not None and now_s < self.failed_s + FAILURE_S
 
 
-@dataclass(slots=True)
-class _LookUp:
+class _LookUp(msgspec.Struct):
     began_s: float
     task: asyncio.Task[_Entry]
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from llmproxyd.exchange.attempt import RunningAttempt
 from llmproxyd.exchange.attempts import Attempts, Tried

@@ -7,9 +7,10 @@ Within a class owners take turns by weight, and within an owner who came first g
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
 from heapq import heappop, heappush, heapreplace
 from typing import Final, Generic, TypeVar
+
+import msgspec
 
 from llmproxyd.values.request import Priority
 
@@ -25,8 +26,7 @@ _BATCH: Final = RANKS[Priority.BATCH]
 _LEAST_WEIGHT: Final = 0.001
 
 
-@dataclass(frozen=True, slots=True)
-class Toll:
+class Toll(msgspec.Struct, frozen=True):
     """What one call takes of its provider: ``tokens`` estimated, input and output. ``owner`` is the tenant's name, empty
     without tenants; ``weight`` its part where owners wait together."""
 

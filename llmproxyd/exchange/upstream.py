@@ -10,10 +10,10 @@ import asyncio
 import itertools
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 import aiohttp
+import msgspec
 from aiohttp.abc import AbstractResolver
 from aiohttp.connector import Connection
 from aiohttp.http_parser import RawResponseMessage
@@ -256,8 +256,7 @@ class Upstream:
         return _MockReply(answer.status, answer.headers, list(answer.chunks), behaviour, self._sleep)
 
 
-@dataclass(slots=True)
-class _MockReply:
+class _MockReply(msgspec.Struct):
     """Spaces the pieces of a made-up answer as its model was told to behave."""
 
     status: int
@@ -265,7 +264,7 @@ class _MockReply:
     chunks: list[bytes]
     behaviour: Mock
     sleep: Callable[[float], Awaitable[None]]
-    _sent: int = field(default=0)
+    _sent: int = msgspec.field(default=0)
 
     async def read(self) -> bytes:
         if self._sent >= len(self.chunks):

@@ -13,11 +13,11 @@ import ssl
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import aiohttp
+import msgspec
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import StreamReader
 from yarl import URL
@@ -39,8 +39,7 @@ _NO_ANSWER = (aiohttp.ClientError, HttpProcessingError, OSError, ValueError)
 _log = get_logger("webhooks")
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
+class Patience(msgspec.Struct, frozen=True):
     """Seconds. ``try_s`` bounds one try; between tries ``base_s`` doubles up to ``cap_s``, give or take a half.
     A receiver's own Retry-After is honoured up to ``longest_s``."""
 
@@ -49,6 +48,9 @@ class Patience:
     base_s: float = 1.0
     cap_s: float = 60.0
     longest_s: float = 600.0
+
+
+_PATIENCE: Final = Patience()
 
 
 class Tell(Protocol):
@@ -61,8 +63,7 @@ def keep_quiet(place: str, result: str, why: str) -> None:
     """The Tell of those who do not want to know."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Refusal:
+class _Refusal(msgspec.Struct, frozen=True):
     """What became of one try that did not succeed."""
 
     why: str
@@ -78,7 +79,7 @@ class Webhooks:
         self,
         *,
         tell: Tell = keep_quiet,
-        patience: Patience = Patience(),
+        patience: Patience = _PATIENCE,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._patience = patience

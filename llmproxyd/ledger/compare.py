@@ -8,8 +8,9 @@ docs/cost.md says what follows from that.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from llmproxyd.ledger.reports import Spent
 from llmproxyd.values.cost import Price, cost_of
@@ -23,8 +24,7 @@ MAX_FOR_A_TASK: Final = 2
 _DEFAULT_TASK: Final = "default"
 
 
-@dataclass(frozen=True, slots=True)
-class Savings:
+class Savings(msgspec.Struct, frozen=True):
     """``spent_nanos``: all ``attempts`` that were looked at; ``compared`` of them could be priced elsewhere too.
     ``dearest_nanos``: had each answer come from the dearest candidate; ``first_nanos``: from the first in priority order."""
 
@@ -35,8 +35,7 @@ class Savings:
     first_nanos: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Alternative:
+class Alternative(msgspec.Struct, frozen=True):
     """All answers of a task (empty: those without one) from ``deployment``: ``saved_nanos`` is what ``attempts`` answers,
     which cost ``spent_nanos``, would have cost less. ``same_model``: most of them came from that very model.
     ``quality``: whether the operator's figures say that it is as good; None: they say nothing."""
@@ -50,8 +49,7 @@ class Alternative:
     quality: bool | None
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(msgspec.Struct, frozen=True):
     savings: Savings
     alternatives: tuple[Alternative, ...]
 
@@ -137,8 +135,7 @@ def _fits(deployment: Deployment, input_tokens: int, output_tokens: int) -> bool
     return longest is None or output_tokens <= longest
 
 
-@dataclass(slots=True)
-class _Tally:
+class _Tally(msgspec.Struct):
     attempts: int = 0
     compared: int = 0
     spent: int = 0
@@ -164,15 +161,14 @@ class _Tally:
         return Savings(self.attempts, self.compared, self.spent, self.dearest, self.first)
 
 
-@dataclass(slots=True)
-class _Task:
+class _Task(msgspec.Struct):
     """The answers of one task: what they cost, by whom they were given, and what they would have cost at each other
     deployment. Only a deployment that could have given all of them is worth a rule."""
 
     attempts: int = 0
     spent: int = 0
-    by_server: dict[str, int] = field(default_factory=dict)
-    elsewhere: dict[str, list[int]] = field(default_factory=dict)
+    by_server: dict[str, int] = msgspec.field(default_factory=dict)
+    elsewhere: dict[str, list[int]] = msgspec.field(default_factory=dict)
 
     def add(self, entry: Spent, paid: int, prices: Mapping[str, int]) -> None:
         self.attempts += 1

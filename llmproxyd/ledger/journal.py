@@ -15,7 +15,6 @@ import errno
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar
@@ -37,15 +36,13 @@ _LONG_BYTES: Final = 4096
 _SEGMENT: Final = re.compile(r"ledger\.journal-(\d{8,})")
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(msgspec.Struct, frozen=True):
     """The first line of a segment: which form its lines have."""
 
     form: int
 
 
-@dataclass(frozen=True, slots=True)
-class Damage:
+class Damage(msgspec.Struct, frozen=True):
     """Bytes of a segment that are no line of ours. ``torn``: it is only the end that is missing."""
 
     at_byte: int

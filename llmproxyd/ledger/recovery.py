@@ -11,10 +11,11 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from llmproxyd.ledger.disk import Disk
 from llmproxyd.ledger.journal import Damage, Head, Journal, check_form, parse_records, segments
@@ -26,8 +27,7 @@ BATCH: Final = 500
 _log = get_logger("ledger")
 
 
-@dataclass(slots=True)
-class Replayed:
+class Replayed(msgspec.Struct):
     """What a journal held. ``booked``: entries SQLite did not have; ``orphaned`` of them never settled. ``damaged``:
     pieces that could not be read; ``torn_bytes``: the half-written ends."""
 
@@ -37,8 +37,7 @@ class Replayed:
     torn_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Recovered:
+class Recovered(msgspec.Struct, frozen=True):
     """``store`` has all that the old journal held; ``journal`` is new. ``clean``: the last stop was an orderly one."""
 
     store: Store

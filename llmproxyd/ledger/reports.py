@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from math import ceil
 from typing import Any, Final
 from zoneinfo import ZoneInfo
+
+import msgspec
 
 from llmproxyd.ledger.rows import HOUR_S, hour_of, parse_usage
 from llmproxyd.ledger.store import LedgerReader
@@ -63,8 +64,7 @@ GROUP BY date(at_s, 'unixepoch'), model, upstream
 _PROVIDERS: Final = "SELECT DISTINCT name FROM hours WHERE scope = 'provider' ORDER BY name LIMIT 1000"
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(msgspec.Struct, frozen=True):
     """From ``since_s`` up to, and without, ``until_s``: Unix seconds."""
 
     since_s: float
@@ -76,8 +76,7 @@ class Window:
         return hour_of(self.since_s), ceil(self.until_s / HOUR_S) * HOUR_S
 
 
-@dataclass(frozen=True, slots=True)
-class Sums:
+class Sums(msgspec.Struct, frozen=True):
     """What some attempts came to. ``cost_nanos`` leaves out the ``unpriced`` attempts, whose cost is unknown;
     ``saved_nanos`` is what answers from the cache would have cost."""
 
@@ -89,22 +88,20 @@ class Sums:
     unpriced: int = 0
 
     def plus(self, other: Sums) -> Sums:
-        return Sums(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
+        return Sums(*(getattr(self, name) + getattr(other, name) for name in self.__struct_fields__))
 
     def minus(self, other: Sums) -> Sums:
-        return Sums(*(getattr(self, one.name) - getattr(other, one.name) for one in fields(self)))
+        return Sums(*(getattr(self, name) - getattr(other, name) for name in self.__struct_fields__))
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(msgspec.Struct, frozen=True):
     """One line of a report. ``name`` empty: nobody in particular, or not said."""
 
     name: str
     sums: Sums
 
 
-@dataclass(frozen=True, slots=True)
-class Projection:
+class Projection(msgspec.Struct, frozen=True):
     """What the month will come to: what was ``spent_nanos`` so far, and the rest of it at the pace of the days that
     ``rate_from_s`` begins (Unix seconds). None: the ledger is empty."""
 
@@ -115,8 +112,7 @@ class Projection:
     expected_nanos: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class TopRequest:
+class TopRequest(msgspec.Struct, frozen=True):
     """One request: its money, tokens and attempts together; the rest is that of its dearest attempt."""
 
     request_id: str
@@ -133,8 +129,7 @@ class TopRequest:
     output_tokens: int
 
 
-@dataclass(frozen=True, slots=True)
-class Spent:
+class Spent(msgspec.Struct, frozen=True):
     """One attempt, as far as it matters for what others would have cost. ``usage`` None: nothing was counted."""
 
     at_s: float
@@ -148,8 +143,7 @@ class Spent:
     usage: Usage | None
 
 
-@dataclass(frozen=True, slots=True)
-class Billed:
+class Billed(msgspec.Struct, frozen=True):
     """What the ledger has for one model on one day (UTC, ISO date) at one provider."""
 
     day: str
@@ -253,7 +247,7 @@ def project(reader: LedgerReader, now_s: float, zone: ZoneInfo) -> Projection:
 def top_requests(reader: LedgerReader, window: Window, limit: int) -> tuple[TopRequest, ...]:
     """The dearest requests that began in ``window``, all their attempts together. Raises LedgerUnreadable."""
     rows = reader.query(_TOP, (window.since_s, window.until_s, limit))
-    return tuple(TopRequest(**{one.name: row[one.name] for one in fields(TopRequest)}) for row in rows)
+    return tuple(TopRequest(**{name: row[name] for name in TopRequest.__struct_fields__}) for row in rows)
 
 
 def spent(reader: LedgerReader, window: Window, limit: int) -> Iterator[Spent]:

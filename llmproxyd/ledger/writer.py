@@ -11,9 +11,10 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
+
+import msgspec
 
 from llmproxyd.ledger.disk import Disk
 from llmproxyd.ledger.journal import segments
@@ -52,13 +53,11 @@ class Owner(Protocol):
     def store_trouble(self, reason: str | None) -> None: ...
 
 
-@dataclass(slots=True)
-class _Flush:
-    done: threading.Event = field(default_factory=threading.Event)
+class _Flush(msgspec.Struct):
+    done: threading.Event = msgspec.field(default_factory=threading.Event)
 
 
-@dataclass(frozen=True, slots=True)
-class _Describe:
+class _Describe(msgspec.Struct, frozen=True):
     providers: tuple[Provider, ...]
 
 

@@ -7,9 +7,10 @@ as they did before. Somebody who named one deployment gets that one or nobody.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from itertools import takewhile
 from math import inf
+
+from msgspec.structs import replace
 
 from llmproxyd.routing.compile import Option, Routes, Shortlist
 from llmproxyd.routing.decide import decide_among

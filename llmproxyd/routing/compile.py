@@ -6,8 +6,9 @@ Owns the compiled forms of rules, names and deployments. Nothing here sees a req
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from hashlib import blake2b
+
+import msgspec
 
 from llmproxyd.routing.match import Test, compile_condition
 from llmproxyd.routing.requirement import Gate, compile_gates, named_by, price_of
@@ -29,8 +30,7 @@ from llmproxyd.values.snapshot import (
 _STAGE_ORDER = {stage: place for place, stage in enumerate(Stage)}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Option:
+class Option(msgspec.Struct, frozen=True, eq=False):
     """A deployment with what no request can change about it.
 
     ``index`` is its place in the snapshot. ``input_usd`` and ``output_usd`` are per token, None if unknown.
@@ -51,8 +51,7 @@ class Option:
     salt: bytes
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class CompiledRule:
+class CompiledRule(msgspec.Struct, frozen=True, eq=False):
     """One rule. ``applies`` None: always. ``positions`` and ``preferred`` run beside the snapshot's deployments, empty
     without ``prefer``; ``shares`` likewise for ``rank_by: weight``. ``fallback`` holds `off` as a policy of one attempt.
     The three ``…_final`` say that no other rule may change what this one turns off."""
@@ -81,8 +80,7 @@ class CompiledRule:
     mask: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Field:
+class Field(msgspec.Struct, frozen=True, eq=False):
     """Who may compete for one name and one operation. ``unable`` can never serve it in this generation, with reasons.
 
     ``smallest_window`` and ``smallest_output`` (tokens): requests below both need no look at the single deployments.
@@ -98,20 +96,18 @@ class Field:
     has_mock: bool
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Shortlist:
+class Shortlist(msgspec.Struct, frozen=True, eq=False):
     """What a name stands for. ``order`` (by ``Option.index``) comes before all ranks; empty: the pipeline decides.
     ``shares`` likewise for weights."""
 
     target: Target
     explicit: bool
     fields: Mapping[Operation, Field]
-    order: Mapping[int, float] = field(default_factory=dict)
-    shares: Mapping[int, float] = field(default_factory=dict)
+    order: Mapping[int, float] = msgspec.field(default_factory=dict)
+    shares: Mapping[int, float] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Routes:
+class Routes(msgspec.Struct, frozen=True, eq=False):
     """A compiled snapshot. ``rules`` in stage order; ``label_rules`` are those of them that raise the label.
 
     ``everybody``: all deployments, for when those behind a name have failed. ``rules_on_overlap``: some rule says

@@ -7,8 +7,9 @@ Every step does only what some rule, or some limit that could matter, asks for.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from difflib import get_close_matches
+
+from msgspec.structs import replace
 
 from llmproxyd.routing import cost, performance
 from llmproxyd.routing.availability import rank_by_availability, rank_by_reliability

@@ -7,11 +7,12 @@ does is the stages' business.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter
 from typing import Any, TypeAlias
 from zoneinfo import ZoneInfo
+
+import msgspec
 
 from llmproxyd.values.plan import Question
 from llmproxyd.values.snapshot import (
@@ -29,8 +30,7 @@ from llmproxyd.values.snapshot import (
 )
 
 
-@dataclass(slots=True)
-class Facts:
+class Facts(msgspec.Struct):
     """What conditions look at: the question, and the effective label as far as it is known.
 
     Mutable because a rule may raise the label that the rules below it see. ``lowered_from``: the label before it was lowered.

@@ -11,7 +11,9 @@ label of its own: the highest of all that masking does not take away.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+
+import msgspec
+from msgspec.structs import replace
 
 from llmproxyd.routing.compile import CompiledRule, Option, Routes
 from llmproxyd.routing.match import Facts
@@ -157,8 +159,7 @@ def _bound_rank(question: Question) -> int:
 # --- the masked copy --------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Mask:
+class Mask(msgspec.Struct, frozen=True):
     """What may be taken out of the request, and ``rank``, the label's, of the copy that is left. ``rule``: who says so."""
 
     kinds: frozenset[str]

@@ -9,10 +9,12 @@ undecided, never to hold.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from functools import partial
 from itertools import takewhile
 from typing import TypeAlias
+
+import msgspec
+from msgspec.structs import replace
 
 from llmproxyd.routing.across import endings, further, standing
 from llmproxyd.routing.compile import Routes, Shortlist, compile_routes
@@ -56,8 +58,7 @@ _LOWERED: Fact = ("lowered", "")
 _MODEL: Fact = ("model", "")
 
 
-@dataclass(frozen=True, slots=True)
-class Hole:
+class Hole(msgspec.Struct, frozen=True):
     """A request that gets where it must not. ``assertion`` None: past the fence itself. ``request``: what is said of it,
     beside its label; ``path``: what happens to it, one step each, to ``deployment``."""
 
@@ -68,8 +69,7 @@ class Hole:
     path: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Undecided:
+class Undecided(msgspec.Struct, frozen=True):
     """There are too many kinds of requests (``worlds``) to go through for this assertion."""
 
     assertion: Assertion
@@ -108,8 +108,7 @@ def _bare(rule: Rule) -> Rule:
 # --- ways -------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Way:
+class _Way(msgspec.Struct, frozen=True):
     """How a request gets to ``deployment``: through ``plan``; or after it, when ``alone`` of it has failed with ``last``."""
 
     plan: Plan
@@ -218,8 +217,7 @@ def _is_meant(deployment: Deployment, assertion: Assertion) -> bool:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Case:
+class _Case(msgspec.Struct, frozen=True):
     """One assertion, with all that a request can differ in. ``names``: those that conditions tell apart, each with all
     that behave alike. ``everybody`` is judged as if named by the client, which escapes the most."""
 

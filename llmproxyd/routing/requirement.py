@@ -7,7 +7,9 @@ nothing out, so they satisfy ``require`` and escape ``exclude``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+
+import msgspec
+from msgspec.structs import replace
 
 from llmproxyd.routing.match import within_range
 from llmproxyd.values.cost import FREE, NANOS_PER_USD, Price
@@ -19,8 +21,7 @@ UNKNOWN_QUALITY = 0.5
 _Check = Callable[[Deployment, str | None], bool]
 
 
-@dataclass(frozen=True, slots=True)
-class Gate:
+class Gate(msgspec.Struct, frozen=True):
     """Who passes one ``require`` or ``exclude``: places of deployments in the snapshot's order.
 
     ``by_task`` holds the tasks for which some deployment states a quality of its own, ``otherwise`` all other tasks.

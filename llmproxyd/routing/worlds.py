@@ -8,12 +8,14 @@ Two values for which all conditions say the same are one. The evaluator of condi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise, product
 from math import ceil, floor
 from typing import Any, TypeAlias
 from zoneinfo import ZoneInfo
+
+import msgspec
+from msgspec.structs import replace
 
 from llmproxyd.routing.match import Facts, compile_condition
 from llmproxyd.values.budget import Bound, Objection
@@ -47,16 +49,14 @@ Value: TypeAlias = str | float | bool | None
 World: TypeAlias = Mapping[Fact, Value]
 
 
-@dataclass(frozen=True, slots=True)
-class Axis:
+class Axis(msgspec.Struct, frozen=True):
     """A fact and the values that stand for all others; the first one says the least."""
 
     fact: Fact
     values: tuple[Value, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Purse:
+class _Purse(msgspec.Struct, frozen=True):
     """A purse with so much left, that objects to nothing."""
 
     left: float

@@ -7,8 +7,8 @@ refused (against pages that spend money blindly). A body must be declared JSON, 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+import msgspec
 from multidict import CIMultiDictProxy
 
 from llmproxyd.values.failure import Failure, FailureKind
@@ -16,8 +16,7 @@ from llmproxyd.values.failure import Failure, FailureKind
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(msgspec.Struct, frozen=True):
     """``status`` is HTTP's own; the connection is closed where the peer is not who we speak with."""
 
     status: int

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Final
 from urllib.parse import parse_qsl
 
+import msgspec
 from multidict import MultiMapping
 
 from llmproxyd.values.contracts import Headers
@@ -27,8 +27,7 @@ _MAX_PARAMETERS: Final = 64
 _HOW: Final = "Send it as `Authorization: Bearer KEY`, `x-api-key` or `x-goog-api-key`."
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(msgspec.Struct, frozen=True):
     """``tenant`` None: no key was asked for. ``key``: the one that was shown, None where none was needed."""
 
     tenant: Tenant | None = None

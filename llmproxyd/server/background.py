@@ -9,10 +9,10 @@ import asyncio
 import contextlib
 import re
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
+from msgspec.structs import replace
 
 from llmproxyd import jsontext
 from llmproxyd.exchange.account import Ending

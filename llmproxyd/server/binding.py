@@ -7,8 +7,9 @@ one of the two is a mistake. Labels only rise, but for whoever may lower them, s
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from llmproxyd.exchange.account import ExchangeRecord
 from llmproxyd.logs import get_logger

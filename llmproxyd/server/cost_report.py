@@ -6,8 +6,9 @@ Money stands twice: ``..._nanos`` to reckon with, and ``..._usd`` as exact decim
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict
 from typing import Any, Final
+
+from msgspec.structs import asdict
 
 from llmproxyd.ledger.compare import Alternative, Comparison
 from llmproxyd.ledger.export import usd

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from llmproxyd.exchange.account import Ending
 from llmproxyd.exchange.attempt import RunningAttempt
@@ -32,8 +33,7 @@ MAX_ANSWER_BYTES = 64 * 1024 * 1024
 _log = get_logger("jobs")
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(msgspec.Struct, frozen=True):
     """What came of a task. ``failure``: why it failed; a stream may have failed after its 200."""
 
     result: JobResult

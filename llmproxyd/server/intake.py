@@ -7,7 +7,9 @@ a store. The generation in force is taken once, when a request is admitted, and 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+
+import msgspec
+from msgspec.structs import replace
 
 from llmproxyd.detect.hidden import CannotMask, find_hidden
 from llmproxyd.detect.masking import MaskBook
@@ -46,8 +48,7 @@ from llmproxyd.values.snapshot import Deployment, Privacy, Tenant
 from llmproxyd.values.stored import StoredResponse
 
 
-@dataclass(slots=True)
-class Visit:
+class Visit(msgspec.Struct):
     """One request in hand. ``headers``: lower-case names, or a mapping that does not tell cases apart.
 
     ``admitted_s``: monotonic seconds. ``owner``: who asks, for what is kept for them; ``tenant``: the same, where keys are
@@ -69,8 +70,7 @@ class Visit:
     taken: tuple[Taken, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(msgspec.Struct, frozen=True):
     """What a failed request is answered with, in its surface's own form."""
 
     status: int

@@ -7,9 +7,10 @@ came first is one listener among others. What nobody may keep never comes here.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping
-from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import TypeAlias
+
+import msgspec
 
 from llmproxyd.cache.entry import Cached
 from llmproxyd.cache.flight import Broadcast, Flights, Seat
@@ -32,8 +33,7 @@ from llmproxyd.values.request import Dialect, Request
 from llmproxyd.values.snapshot import Degrade, Deployment, FallbackPolicy, Snapshot
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(msgspec.Struct, frozen=True):
     """A kept answer, said the way its client wants it."""
 
     body: bytes
@@ -44,12 +44,11 @@ class Told:
     warnings: tuple[str, ...]
 
 
-@dataclass(slots=True)
-class _Ending:
+class _Ending(msgspec.Struct):
     """How a shared call tells its failure: asked by several listeners, said once."""
 
     running: Spoken
-    said: dict[int, bytes] = field(default_factory=dict)
+    said: dict[int, bytes] = msgspec.field(default_factory=dict)
 
     def fail(self, failure: Failure) -> bytes:
         known = self.said.get(id(failure))
@@ -58,8 +57,7 @@ class _Ending:
         return known
 
 
-@dataclass(slots=True)
-class Head:
+class Head(msgspec.Struct):
     """What every listener of a shared call has to know. ``cost_nanos``: what the call cost as far as it is known."""
 
     deployment: Deployment

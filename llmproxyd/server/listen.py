@@ -6,9 +6,9 @@ import asyncio
 import os
 import socket
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 from aiohttp import web
 
 from llmproxyd.settings import Tcp, Unix
@@ -23,8 +23,7 @@ class CannotListen(Exception):  # noqa: N818 - a condition of the machine, told 
     """The message says which address, why, and what to do."""
 
 
-@dataclass(slots=True)
-class Listener:
+class Listener(msgspec.Struct):
     """``inherited``: systemd owns the socket, it outlives us. ``path``: the Unix socket's file, to be removed;
     ``identity``: by what that file is known as ours."""
 

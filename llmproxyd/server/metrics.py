@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
+
+import msgspec
 
 from llmproxyd.cache.response_cache import CacheReport
 from llmproxyd.exchange.account import Ending, ExchangeRecord
@@ -30,12 +31,11 @@ _NOBODY = ("", "")
 _Key = TypeVar("_Key", bound=tuple[str, ...])
 
 
-@dataclass(slots=True)
-class Histogram:
+class Histogram(msgspec.Struct):
     """How many observations fell up to each bound (seconds), and their sum."""
 
     bounds_s: tuple[float, ...]
-    counts: list[int] = field(default_factory=list)
+    counts: list[int] = msgspec.field(default_factory=list)
     sum_s: float = 0.0
 
     def __post_init__(self) -> None:
@@ -151,23 +151,21 @@ class Line(Protocol):
     def limit(self) -> int | None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Gathered:
+class Gathered(msgspec.Struct, frozen=True):
     """What other rooms count, copied on the event loop. ``shed``: requests refused for overload, by class. ``jobs``: by
     state. ``events``: by kind. ``webhooks``: notices by what came of them. ``budgets``: those with the least left."""
 
     lines: tuple[Line, ...] = ()
-    shed: Mapping[Priority, int] = field(default_factory=dict)
-    jobs: Mapping[str, int] = field(default_factory=dict)
-    events: Mapping[str, int] = field(default_factory=dict)
-    webhooks: Mapping[str, int] = field(default_factory=dict)
+    shed: Mapping[Priority, int] = msgspec.field(default_factory=dict)
+    jobs: Mapping[str, int] = msgspec.field(default_factory=dict)
+    events: Mapping[str, int] = msgspec.field(default_factory=dict)
+    webhooks: Mapping[str, int] = msgspec.field(default_factory=dict)
     cache: CacheReport | None = None
     budgets: tuple[BudgetReport, ...] = ()
     ledger_ok: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Scrape:
+class Scrape(msgspec.Struct, frozen=True):
     """What one reading of the metrics is made from. Everything in it may be read by another thread."""
 
     counters: Counters

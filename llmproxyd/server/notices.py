@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from llmproxyd.state.events import LOST, Event
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(msgspec.Struct, frozen=True):
     """``level`` of the log line, empty where another line tells the same. ``hook``: worth a webhook. ``text``: a template
     over the facts, ``{subject}``, ``{pause}`` (for how long), ``{times}`` (how often) and ``{todo}`` (the remedy)."""
 

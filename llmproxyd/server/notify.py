@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TypeAlias
+
+import msgspec
 
 from llmproxyd.config.problem import Problem, Severity
 from llmproxyd.config.report import format_line
@@ -45,8 +46,7 @@ _SATURATED: Mapping[str | None, str] = {
 """Code of a SATURATED failure -> kind of event; any other is a failed exchange like all others."""
 
 
-@dataclass(slots=True)
-class _Held:
+class _Held(msgspec.Struct):
     """``count`` happened since ``told_s``; ``facts`` of the last one."""
 
     told_s: float

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from llmproxyd.exchange.account import AttemptRecord, Ending, ExchangeRecord
 from llmproxyd.values.failure import FailureKind
 
 
-@dataclass(frozen=True, slots=True)
-class Failover:
+class Failover(msgspec.Struct, frozen=True):
     """``origin`` failed, ``to`` answered; both are names of deployments. ``failure``: of the first that failed."""
 
     origin: str

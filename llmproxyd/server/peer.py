@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from dataclasses import dataclass
 
+import msgspec
 from aiohttp import web
 
 _UCRED = struct.Struct("3i")
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
+class Peer(msgspec.Struct, frozen=True):
     pid: int
     uid: int
     gid: int

@@ -8,9 +8,10 @@ are only keyed digests, with a key of this process: the table says nothing of wh
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from hashlib import blake2b
 from math import inf
+
+import msgspec
 
 from llmproxyd.values.failure import Failure, FailureKind
 
@@ -22,8 +23,7 @@ MAX_REQUESTS = 1024
 _DIGEST_BYTES = 16
 
 
-@dataclass(slots=True)
-class _Suspect:
+class _Suspect(msgspec.Struct):
     """When it crashed, the last few times (monotonic seconds), and the id of the last."""
 
     crashed_s: tuple[float, ...] = ()

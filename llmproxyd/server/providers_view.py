@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict
 from typing import Any, Final
+
+import msgspec
+from msgspec.structs import asdict
 
 from llmproxyd.server.admin import rfc3339
 from llmproxyd.server.metrics import Line
@@ -92,7 +94,7 @@ def _deployment(report: DeploymentReport) -> dict[str, Any]:
         "last_success": rfc3339(report.last_success_s),
         "last_failure": rfc3339(report.last_failure_s),
         "uptime": _uptime(report.uptime),
-        "timers": [asdict(learnt) for learnt in report.learnt],
+        "timers": [msgspec.to_builtins(learnt) for learnt in report.learnt],
     }
 
 

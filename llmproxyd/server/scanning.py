@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from typing import TypeAlias
+
+import msgspec
+from msgspec.structs import replace
 
 from llmproxyd.detect.engine import Detectors, build_detectors
 from llmproxyd.logs import get_logger
@@ -30,8 +32,7 @@ _Wanted: TypeAlias = tuple[frozenset[str], tuple[OwnPattern, ...]]
 _log = get_logger("privacy")
 
 
-@dataclass(frozen=True, slots=True)
-class Looked:
+class Looked(msgspec.Struct, frozen=True):
     """What was found in a request, and the texts it was found in."""
 
     scan: Scan = NOTHING_FOUND

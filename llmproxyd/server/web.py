@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+import msgspec
 from aiohttp import web
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
@@ -34,14 +34,13 @@ _IDLE_S = 75.0
 _TWICE = "/v1/v1/"
 
 
-@dataclass(frozen=True, slots=True)
-class Paths:
+class Paths(msgspec.Struct, frozen=True):
     """What is served where. ``exact`` by (method, path); ``patterns`` after that, in order; ``dialects`` says, by the
     beginning of a path, in whose error form its clients expect a refusal (the longest match wins)."""
 
     exact: Mapping[tuple[str, str], View]
     patterns: tuple[tuple[str, re.Pattern[str], View], ...] = ()
-    dialects: Mapping[str, FormatFailure] = field(default_factory=dict)
+    dialects: Mapping[str, FormatFailure] = msgspec.field(default_factory=dict)
     default_dialect: FormatFailure = lambda failure, _: failure.message.encode()
 
     def find(self, method: str, path: str) -> View | None:

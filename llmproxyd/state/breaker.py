@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from llmproxyd.state.health import Outcome
 from llmproxyd.values.failure import FailureKind
@@ -40,8 +41,7 @@ _FREE: Final = (Breaker.HALF_OPEN, 0.0, 1.0)
 _TAKEN: Final = (Breaker.HALF_OPEN, 0.0, 0.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(msgspec.Struct, frozen=True):
     """Why a call may not begin now: cooling, open, or half open with its trial taken. ``retry_after_s``: what is left."""
 
     breaker: Breaker

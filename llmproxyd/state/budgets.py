@@ -10,9 +10,10 @@ before. A budget that is new begins with what the ledger has (``restore``).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import Final, TypeAlias
+
+import msgspec
 
 from llmproxyd.state.fund import Balance, Fund
 from llmproxyd.state.shortfall import object_to, refusal
@@ -81,16 +82,14 @@ class Reservation:
         return balances
 
 
-@dataclass(frozen=True, slots=True)
-class Later:
+class Later(msgspec.Struct, frozen=True):
     """There is no room now, but the budget lets requests wait: ask again in ``wait_s``. ``failure``: for who cannot."""
 
     wait_s: float
     failure: Failure
 
 
-@dataclass(frozen=True, slots=True)
-class _Index:
+class _Index(msgspec.Struct, frozen=True):
     """The funds by what they are for. A caller's scope: (its name in ``Who``, funds for one name, funds for each)."""
 
     overall: tuple[Fund, ...]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from llmproxyd.values.failure import FailureKind
 from llmproxyd.values.snapshot import Provider
@@ -24,8 +25,7 @@ HELP: Mapping[FailureKind, str] = {
 """What an operator can do about a kind of failure."""
 
 
-@dataclass(frozen=True, slots=True)
-class HealthChange:
+class HealthChange(msgspec.Struct, frozen=True):
     """``kind``: breaker_opened, breaker_half_open, breaker_closed, cooling, credential_quarantined, credential_restored,
     provider_unreachable. ``subject``: a deployment's or a provider's name. ``for_s``: how long it lasts at first, None
     where that has no meaning. ``help``: what can be done, empty where nothing need be."""

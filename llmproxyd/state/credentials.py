@@ -9,10 +9,12 @@ changed key is a new key at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from math import inf, isfinite
 from typing import Final, NamedTuple
+
+import msgspec
+from msgspec.structs import replace
 
 from llmproxyd.state.changes import HealthChange, Tell, help_for
 from llmproxyd.values.failure import Failure, FailureKind
@@ -37,8 +39,7 @@ class Key(NamedTuple):
     until: str | None = None
 
 
-@dataclass(slots=True)
-class Bar:
+class Bar(msgspec.Struct):
     """One key is not used before ``until_s`` (monotonic), neither anywhere nor, with ``where``, for the deployment of that
     name. After it, it is on trial until a call is answered, or refused again: ``times`` counts refusals in a row."""
 

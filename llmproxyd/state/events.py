@@ -10,8 +10,9 @@ import re
 import secrets
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Self, TypeAlias
+
+import msgspec
 
 Fact: TypeAlias = str | int | float | None
 
@@ -23,8 +24,7 @@ _MAX_FACT_CHARS = 500
 _COUNT = re.compile(r"\d{1,15}", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True):
     """``id`` is ``EPOCH-NUMBER``: numbers count from 1 within one process, the epoch names the process. ``at_s`` is wall
     clock, Unix seconds. ``subject``: a deployment, a provider, or empty."""
 

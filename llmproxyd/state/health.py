@@ -6,8 +6,9 @@ somebody is still called is `breaker`'s to say, who comes first is routing's.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from math import exp2
+
+import msgspec
 
 from llmproxyd.values.failure import Failure, FailureKind, Fault
 
@@ -29,8 +30,7 @@ GOOD_RECORD = 0.8
 """A success rate from which on a record is good."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """How an attempt ended. Seconds since dispatch. ``first_content_s`` None: no content, or an answer that came whole.
 
     Neither ``ok`` nor a ``failure``: the client left or the attempt lost a race; it says nothing about the provider.
@@ -58,8 +58,7 @@ class Outcome:
         return self.ok or (self.failure is not None and self.failure.consequence.fault is Fault.CALLER)
 
 
-@dataclass(slots=True)
-class Health:
+class Health(msgspec.Struct):
     """``successes`` and ``failures`` count what the provider did well or badly; a caller's own mistakes count as neither.
     ``causes``: the failures by kind.
 
@@ -77,7 +76,7 @@ class Health:
     last_success_s: float | None = None
     last_failure_s: float | None = None
     last_failure: Failure | None = None
-    causes: dict[FailureKind, int] = field(default_factory=dict)
+    causes: dict[FailureKind, int] = msgspec.field(default_factory=dict)
     _sampled_s: float = 0.0
     _penalised_s: float | None = None
     _misses: float = 0.0

@@ -7,19 +7,19 @@ twice is two windows.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from math import floor
 from typing import Final
 from zoneinfo import ZoneInfo
+
+import msgspec
 
 from llmproxyd.values.budget import Per
 
 _HOUR_S: Final = 3600
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(msgspec.Struct, frozen=True):
     """[from_s, to_s), Unix seconds."""
 
     from_s: float

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 from llmproxyd.state.changes import MAX_CAUSE_CHARS, HealthChange, help_for
 from llmproxyd.state.health import Health, Outcome
@@ -15,13 +15,12 @@ PROBES_BEFORE_EMPTY = 3
 """After so many failed probes in a row a server's list of models is forgotten: it is gone, not just slow."""
 
 
-@dataclass(slots=True)
-class ProviderState:
+class ProviderState(msgspec.Struct):
     """``works`` is how the last probe or call went, None before the first; ``trouble`` what was wrong with it.
     ``models``: what the server last said it has, None: it never did. ``last_*_s`` monotonic."""
 
-    health: Health = field(default_factory=Health)
-    uptime: Uptime = field(default_factory=Uptime)
+    health: Health = msgspec.field(default_factory=Health)
+    uptime: Uptime = msgspec.field(default_factory=Uptime)
     works: bool | None = None
     trouble: str = ""
     models: tuple[Listed, ...] | None = None

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from llmproxyd.state.changes import help_for
 from llmproxyd.state.credentials import Bar, Key, KeyRing, expires_wall_s, help_for_key, keys_of
@@ -21,8 +22,7 @@ from llmproxyd.values.snapshot import Deployment, Provider
 MAX_REMEDIES = 3
 
 
-@dataclass(frozen=True, slots=True)
-class DeploymentReport:
+class DeploymentReport(msgspec.Struct, frozen=True):
     """A deployment for people. ``breaker``: closed, recovering, half_open, cooling or open; ``cause`` and ``help`` say why
     it is not closed and what to do, else empty. ``ready_in_s``: until it is tried again. ``success_rate`` 0..1 of recent
     calls. ``last_*_s`` are Unix time; None: never, or not known. ``causes``: failures so far by kind."""
@@ -46,12 +46,11 @@ class DeploymentReport:
     last_success_s: float | None
     last_failure_s: float | None
     uptime: Shares = UNKNOWN
-    causes: Mapping[str, int] = field(default_factory=dict)
+    causes: Mapping[str, int] = msgspec.field(default_factory=dict)
     learnt: tuple[Learnt, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class CredentialReport:
+class CredentialReport(msgspec.Struct, frozen=True):
     """A key for people, never the key itself. ``state``: ready, restricted (some deployments may not be called with it),
     quarantined, on trial (its quarantine is over and no call has shown yet that it works), expired. ``until`` is Unix
     time: when the quarantine ends, else when the key expires. ``help``: what to do, empty where nothing need be."""
@@ -62,8 +61,7 @@ class CredentialReport:
     help: str
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderReport:
+class ProviderReport(msgspec.Struct, frozen=True):
     """A provider for people. ``state``: available, failing, not yet tested, not configured, disabled; ``reason`` says
     why where it is not available. ``success_rate`` 0..1; times in seconds, ``last_*`` Unix time; None: nothing yet."""
 
@@ -88,8 +86,7 @@ class ProviderReport:
     credentials: tuple[CredentialReport, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(msgspec.Struct, frozen=True):
     """One moment on both clocks: monotonic, and Unix seconds. What was kept of the past is told by the latter."""
 
     now_s: float

@@ -11,8 +11,10 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from math import ceil
+
+import msgspec
+from msgspec.structs import replace
 
 from llmproxyd.state.health import Outcome
 
@@ -29,8 +31,7 @@ _TRIALS_PER_DOUBLING = 8
 _MAX_EFFORT_CHARS = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Timers:
+class Timers(msgspec.Struct, frozen=True):
     """Learnt limits in seconds since dispatch (``stall_s``: since the last content). None: not enough history.
 
     ``total_s`` is for whole answers, ``first_content_s`` and ``stall_s`` are for streams. ``hedge_after_s``: by then 95 %
@@ -46,8 +47,7 @@ class Timers:
 UNKNOWN = Timers()
 
 
-@dataclass(frozen=True, slots=True)
-class Learnt:
+class Learnt(msgspec.Struct, frozen=True):
     """The timers of one kind of call, for people. ``below_bytes``: requests of a quarter of that size up to it."""
 
     stream: bool

@@ -7,8 +7,9 @@ it has and whichever of the two API versions it was written for. ``parse_content
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from llmproxyd.surfaces.anthropic_answer import format_answer
 from llmproxyd.surfaces.anthropic_blocks import BlockReader

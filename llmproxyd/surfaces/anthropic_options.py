@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from llmproxyd.surfaces.anthropic_blocks import BlockReader, parse_cache_mark
 from llmproxyd.surfaces.openai_fields import (
@@ -36,14 +37,13 @@ _TIERS: Mapping[str, str] = {"auto": "auto", "standard_only": "default"}
 _TOOL_FIELDS = frozenset({"type", "name", "description", "input_schema", "strict", "cache_control"})
 
 
-@dataclass(frozen=True, slots=True)
-class Thought:
+class Thought(msgspec.Struct, frozen=True):
     """What a request says of thinking; ``extras`` are its fields that only this dialect has."""
 
     effort: str | None = None
     budget: int | None = None
     output_format: OutputFormat | None = None
-    extras: Mapping[str, Document] = field(default_factory=dict)
+    extras: Mapping[str, Document] = msgspec.field(default_factory=dict)
 
 
 def parse_tools(document: Document, reader: BlockReader) -> tuple[Tool, ...]:

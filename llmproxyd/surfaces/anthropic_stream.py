@@ -7,8 +7,9 @@ So a block is opened when its first content comes, and the end is held back unti
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from llmproxyd import jsontext
 from llmproxyd.surfaces.anthropic_answer import (
@@ -47,13 +48,12 @@ PING = b'event: ping\ndata: {"type":"ping"}\n\n'
 _STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 
 
-@dataclass(slots=True)
-class _Call:
+class _Call(msgspec.Struct):
     """A tool call while it streams. ``pieces`` are all of its arguments, of which ``sent`` have been sent."""
 
     id: str
     name: str
-    pieces: list[str] = field(default_factory=list)
+    pieces: list[str] = msgspec.field(default_factory=list)
     sent: int = 0
     is_object: bool = False
     closed: bool = False

@@ -7,8 +7,9 @@ calls go out whole, with the last piece: this dialect has no pieces of arguments
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from llmproxyd import jsontext
 from llmproxyd.framing import format_data
@@ -75,14 +76,13 @@ def _blocked() -> dict[str, Any]:
     return {"promptFeedback": {"blockReason": "SAFETY"}}
 
 
-@dataclass(slots=True)
-class _Draft:
+class _Draft(msgspec.Struct):
     """What of a choice goes out with the last piece. ``spoken``: something of it has gone out. ``hidden``: the thought in
     hand is not shown, so that its signature is of no use."""
 
-    calls: dict[int, ToolCallDelta] = field(default_factory=dict)
-    arguments: dict[int, list[str]] = field(default_factory=dict)
-    citations: list[Document] = field(default_factory=list)
+    calls: dict[int, ToolCallDelta] = msgspec.field(default_factory=dict)
+    arguments: dict[int, list[str]] = msgspec.field(default_factory=dict)
+    citations: list[Document] = msgspec.field(default_factory=list)
     finished: Finished | None = None
     spoken: bool = False
     hidden: bool = False

@@ -7,8 +7,9 @@ colons, plain or quoted; the method stands behind the last colon.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from urllib.parse import parse_qs, unquote
+
+import msgspec
 
 from llmproxyd.values.contracts import BadRequest
 
@@ -23,8 +24,7 @@ MODEL_PATH = re.compile(r"/(?:v1|v1beta|v1alpha)/(models|tunedModels)/([^?]+)")
 LIST_PATH = re.compile(r"/(?:v1|v1beta|v1alpha)/models")
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """``sse``: a stream is wanted as server-sent events, not as one JSON array."""
 
     model: str

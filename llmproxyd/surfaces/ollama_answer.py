@@ -8,8 +8,9 @@ whole answer.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from llmproxyd import jsontext
 from llmproxyd.surfaces.ollama_fields import format_time
@@ -26,8 +27,7 @@ _FINISHES: Mapping[Finish, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Timings:
+class Timings(msgspec.Struct, frozen=True):
     """Nanoseconds: up to the end, up to the first content, from there to the end."""
 
     total_ns: int = 0

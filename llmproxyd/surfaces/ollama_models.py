@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from llmproxyd import jsontext
 from llmproxyd.surfaces.ollama_fields import LATEST, bare_name, format_time
@@ -42,8 +43,7 @@ _CAPABILITY_WORDS: tuple[tuple[Capability, str], ...] = (
 _SUPPOSED = frozenset({Capability.TOOLS})
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
+class Shown(msgspec.Struct, frozen=True):
     """A name as clients are to see it. ``context_window`` in tokens. None: unknown."""
 
     name: str

@@ -8,8 +8,9 @@ and is written when nothing can follow any more.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from llmproxyd import jsontext
 from llmproxyd.surfaces.ollama_answer import (
@@ -46,12 +47,11 @@ Wrap = Callable[[Document], Document]
 """The text, thought or calls of one line -> the fields that hold them."""
 
 
-@dataclass(slots=True)
-class _Call:
+class _Call(msgspec.Struct):
     index: int
     id: str = ""
     name: str = ""
-    pieces: list[str] = field(default_factory=list)
+    pieces: list[str] = msgspec.field(default_factory=list)
 
     def format(self) -> Document:
         return format_tool_call(ToolCall(self.id, self.name, "".join(self.pieces)), self.index)

@@ -8,8 +8,10 @@ kept there, items of its own. The web search that Codex offers with every reques
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from llmproxyd.surfaces.effort import responses_effort
 from llmproxyd.surfaces.openai_failure import format_failure
@@ -182,8 +184,7 @@ def _input_needs(given: Any) -> Iterator[Capability]:
 # --- the content ------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Wanted:
+class _Wanted(msgspec.Struct, frozen=True):
     """What ``text``, ``reasoning`` and ``include`` come to; ``extras`` is what only this dialect knows of them."""
 
     output_format: OutputFormat | None

@@ -6,8 +6,9 @@ it was asked for, one chunk with usage and no choices, and ``[DONE]``. A tool ca
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from llmproxyd import jsontext
 from llmproxyd.framing import format_data
@@ -40,12 +41,11 @@ KEEP_ALIVE = b": keep-alive\n\n"
 DONE = format_data(b"[DONE]")
 
 
-@dataclass(slots=True)
-class _Choice:
+class _Choice(msgspec.Struct):
     """``thought``: the text of the block of thought that is open; a signature covers all of it."""
 
-    called: set[int] = field(default_factory=set)
-    thought: list[str] = field(default_factory=list)
+    called: set[int] = msgspec.field(default_factory=set)
+    thought: list[str] = msgspec.field(default_factory=list)
     blocks: int = 0
 
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import binascii
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
+
+import msgspec
 
 from llmproxyd.surfaces.gemini_fields import camel
 from llmproxyd.values.privacy import Piece, Unread
@@ -74,10 +75,9 @@ def pieces_of(request: Request) -> tuple[tuple[Piece, ...], tuple[Unread, ...]]:
     return tuple(walk.pieces), tuple(walk.unread)
 
 
-@dataclass(slots=True)
-class _Walk:
-    pieces: list[Piece] = field(default_factory=list)
-    unread: list[Unread] = field(default_factory=list)
+class _Walk(msgspec.Struct):
+    pieces: list[Piece] = msgspec.field(default_factory=list)
+    unread: list[Unread] = msgspec.field(default_factory=list)
     speaking: bool = False  # the text before belongs to what is said
 
     def read(self, value: Any, place: str, name: str, depth: int, *, turn: bool) -> None:

@@ -7,9 +7,11 @@ come before the provider's first.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qs
+
+import msgspec
+from msgspec.structs import replace
 
 from llmproxyd import jsontext
 from llmproxyd.framing import SSESplitter
@@ -25,8 +27,7 @@ ID_PREFIX = "resp_bg"
 _MAX_DIGITS = 15
 
 
-@dataclass(frozen=True, slots=True)
-class Replay:
+class Replay(msgspec.Struct, frozen=True):
     """A response is to be streamed again, from the event after this number on."""
 
     after: int = -1

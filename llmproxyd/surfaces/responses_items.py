@@ -8,7 +8,8 @@ of ours, and with them the signatures of tool calls, for which an item has no pl
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from llmproxyd.surfaces.openai_fields import need_text, read_objects, read_text, wrong_type, wrong_value
 from llmproxyd.surfaces.openai_parts import ContentPart
@@ -39,12 +40,11 @@ _ROLES = (Role.USER, Role.ASSISTANT, Role.SYSTEM, Role.DEVELOPER)
 _INSTRUCTING = (Role.SYSTEM, Role.DEVELOPER)
 
 
-@dataclass(slots=True)
-class Conversation:
+class Conversation(msgspec.Struct):
     """``phases``: of every assistant message, in order, the phase it was marked with."""
 
-    messages: list[Message] = field(default_factory=list)
-    phases: list[str | None] = field(default_factory=list)
+    messages: list[Message] = msgspec.field(default_factory=list)
+    phases: list[str | None] = msgspec.field(default_factory=list)
 
 
 def parse_input(document: Document, book: ToolBook) -> Conversation:

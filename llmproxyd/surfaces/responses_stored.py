@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, TypeAlias
 from urllib.parse import parse_qs
+
+from msgspec.structs import replace
 
 from llmproxyd import jsontext
 from llmproxyd.framing import SSESplitter

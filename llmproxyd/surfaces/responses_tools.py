@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from llmproxyd import jsontext
 from llmproxyd.surfaces.openai_fields import (
@@ -36,8 +37,7 @@ _FOREIGN = re.compile(r"[^a-zA-Z0-9_-]")
 _DIGEST_CHARS = 8
 
 
-@dataclass(frozen=True, slots=True)
-class ToolName:
+class ToolName(msgspec.Struct, frozen=True):
     """What the client calls a tool."""
 
     name: str
@@ -45,14 +45,13 @@ class ToolName:
     custom: bool = False
 
 
-@dataclass(slots=True)
-class ToolBook:
+class ToolBook(msgspec.Struct):
     """``tools`` by their flat names. ``hosted``: (where it was written, definition) of what only OpenAI can run."""
 
-    tools: dict[str, Tool] = field(default_factory=dict)
-    hosted: list[tuple[str, Document]] = field(default_factory=list)
-    _names: dict[str, ToolName] = field(default_factory=dict)
-    _flat: dict[tuple[str | None, str], str] = field(default_factory=dict)
+    tools: dict[str, Tool] = msgspec.field(default_factory=dict)
+    hosted: list[tuple[str, Document]] = msgspec.field(default_factory=list)
+    _names: dict[str, ToolName] = msgspec.field(default_factory=dict)
+    _flat: dict[tuple[str | None, str], str] = msgspec.field(default_factory=dict)
 
     def flat_name(self, name: str, namespace: str | None = None) -> str:
         """The flat name of a tool that is defined or was called once."""

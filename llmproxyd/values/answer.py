@@ -7,9 +7,10 @@ choice is the order in which the model produced things. ``choice`` counts from 0
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
+
+import msgspec
 
 from llmproxyd.values.cost import Usage
 from llmproxyd.values.failure import Failure
@@ -28,8 +29,7 @@ class Finish(StrEnum):
     PAUSE = "pause"
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(msgspec.Struct, frozen=True):
     """The provider took the request. Ids may be empty; the encoder then makes its own."""
 
     id: str = ""
@@ -38,15 +38,13 @@ class Started:
     usage: Usage | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TextDelta:
+class TextDelta(msgspec.Struct, frozen=True):
     text: str
     choice: int = 0
     logprobs: Document | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ThinkingDelta:
+class ThinkingDelta(msgspec.Struct, frozen=True):
     """A piece of thought. A ``signature`` or ``encrypted`` blob closes the block it belongs to.
 
     ``origin`` says whose signature it is; ``new_block`` separates two blocks that follow each other. ``item_id``: what
@@ -62,14 +60,12 @@ class ThinkingDelta:
     item_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RefusalDelta:
+class RefusalDelta(msgspec.Struct, frozen=True):
     text: str
     choice: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCallDelta:
+class ToolCallDelta(msgspec.Struct, frozen=True):
     """``index`` counts tool calls of the choice from 0 without gaps. ``id`` and ``name`` come once, in the first delta of
     their index, which may hold arguments already. ``arguments`` is a piece of JSON text."""
 
@@ -82,8 +78,7 @@ class ToolCallDelta:
     signature: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CitationDelta:
+class CitationDelta(msgspec.Struct, frozen=True):
     """A source the text before it rests on, as its dialect wrote it."""
 
     citation: Document
@@ -91,8 +86,7 @@ class CitationDelta:
     origin: Dialect | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(msgspec.Struct, frozen=True):
     """A choice is complete. ``native`` is the provider's own word for the reason."""
 
     reason: Finish
@@ -101,20 +95,17 @@ class Finished:
     stop_sequence: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class UsageReported:
+class UsageReported(msgspec.Struct, frozen=True):
     """Totals so far; the last one counts."""
 
     usage: Usage
 
 
-@dataclass(frozen=True, slots=True)
-class Pinged:
+class Pinged(msgspec.Struct, frozen=True):
     """A sign of life without content. It may be passed on; it never resets a timer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(msgspec.Struct, frozen=True):
     """The stream said that it failed. Nothing follows."""
 
     failure: Failure
@@ -137,8 +128,7 @@ CONTENT_EVENTS = (TextDelta, ThinkingDelta, RefusalDelta, ToolCallDelta, Finishe
 """The events that commit a stream: after one of these was sent, no other attempt may start."""
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(msgspec.Struct, frozen=True):
     """``parts`` in the order produced: Text, Thinking, Refusal, ToolCall."""
 
     parts: tuple[Part, ...]
@@ -148,8 +138,7 @@ class Choice:
     logprobs: tuple[Document, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     id: str
     model: str
     choices: tuple[Choice, ...]
@@ -157,8 +146,7 @@ class Answer:
     created_s: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Vectors:
+class Vectors(msgspec.Struct, frozen=True):
     """Embeddings in the order of the inputs."""
 
     model: str
@@ -166,21 +154,19 @@ class Vectors:
     usage: Usage | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TokenCount:
+class TokenCount(msgspec.Struct, frozen=True):
     """How long a conversation is. ``estimated``: counted by us, since its provider has no counter."""
 
     input_tokens: int
     estimated: bool = False
 
 
-@dataclass(slots=True)
-class _Draft:
+class _Draft(msgspec.Struct):
     """One choice while it is folded. ``tools`` maps a tool index to its place in ``parts``."""
 
-    parts: list[Part] = field(default_factory=list)
-    tools: dict[int, int] = field(default_factory=dict)
-    logprobs: list[Document] = field(default_factory=list)
+    parts: list[Part] = msgspec.field(default_factory=list)
+    tools: dict[int, int] = msgspec.field(default_factory=dict)
+    logprobs: list[Document] = msgspec.field(default_factory=list)
     finished: Finished | None = None
 
 

@@ -5,7 +5,6 @@ Shares are 0..1 of the whole amount. Whose balance it is, and how it is kept, is
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 import msgspec
@@ -48,8 +47,7 @@ class Then(StrEnum):
     QUEUE = "queue"
 
 
-@dataclass(frozen=True, slots=True)
-class Budget:
+class Budget(msgspec.Struct, frozen=True):
     """``only``: the one name it is for; None: each name of its scope has a balance of its own (of OVERALL: everybody).
 
     ``nanos`` (nano-dollars) and ``tokens``, read and written together: None: no bound of that kind, never both.
@@ -94,8 +92,7 @@ class Bound(msgspec.Struct, frozen=True, gc=False):
     rate: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Objection:
+class Objection(msgspec.Struct, frozen=True):
     """Why a budget keeps a deployment from being asked. ``reason`` names it; ``code`` is the failure's, if nobody is left;
     ``retry_after_s``: when the next window begins, None: waiting does not help."""
 
@@ -104,8 +101,7 @@ class Objection:
     retry_after_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class BudgetAlert:
+class BudgetAlert(msgspec.Struct, frozen=True):
     """A threshold was passed, once in a window; ``threshold`` None: the first request in it was refused or made to wait.
 
     ``name``: whose balance, where each has its own; empty otherwise. ``share`` of the amount that is spent; ``nanos`` and
@@ -122,8 +118,7 @@ class BudgetAlert:
     to_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class BudgetReport:
+class BudgetReport(msgspec.Struct, frozen=True):
     """One balance as it stands. ``name`` as in ``BudgetAlert``. ``held``: reserved by what still runs. ``left``: share
     that is not spent. ``refused``: requests in this window that did not fit. ``shared``: it stands for many names."""
 

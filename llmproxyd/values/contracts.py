@@ -7,8 +7,9 @@ encoders and relays are objects, with ``feed`` and ``close``, because a stream h
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Protocol, TypeAlias
+
+import msgspec
 
 from llmproxyd.values.answer import Answer, Event, Finish, TokenCount, Vectors
 from llmproxyd.values.cost import Usage
@@ -20,8 +21,7 @@ Headers: TypeAlias = Mapping[str, str]
 """Lower-case names."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """An HTTP request to a provider, ready to send. ``headers`` hold the credential: never log a Call."""
 
     method: str
@@ -32,8 +32,7 @@ class Call:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(msgspec.Struct, frozen=True):
     """A model a server says it has. None: it does not say."""
 
     id: str
@@ -42,8 +41,7 @@ class Listed:
     embeds: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(msgspec.Struct, frozen=True):
     """What one piece of a provider's stream came to.
 
     ``out``: bytes for the client, empty if there is nothing to say yet. ``content``: the piece held content, so that
@@ -101,8 +99,7 @@ class Relay(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Inspected:
+class Inspected(msgspec.Struct, frozen=True):
     """A whole answer that passes through in its own dialect, and what was seen in it."""
 
     body: bytes
@@ -135,8 +132,7 @@ class FormatAnswer(Protocol):
     ) -> bytes: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Surface:
+class Surface(msgspec.Struct, frozen=True):
     """What clients speak at one path.
 
     parse_request: headers (lower-case), body and target (path with query, as sent) -> Request; raises BadRequest for
@@ -157,8 +153,7 @@ class Surface:
     stream_type: str = "text/event-stream"
 
 
-@dataclass(frozen=True, slots=True)
-class Adapter:
+class Adapter(msgspec.Struct, frozen=True):
     """What providers speak.
 
     format_call: content -> Call; raises BadRequest naming the field the dialect cannot carry.

@@ -50,8 +50,7 @@ class Usage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     cached_audio_tokens: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(msgspec.Struct, frozen=True):
     """What a request with more than ``above_tokens`` of input pays, for all of its tokens."""
 
     above_tokens: int
@@ -115,8 +114,7 @@ _AS: Final[Mapping[str, tuple[str, ...]]] = {
 FREE = Price(0, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Daily:
+class Daily(msgspec.Struct, frozen=True):
     """A part of every day (minutes after midnight, UTC; an end before the start runs over midnight) and its price."""
 
     start_minute: int
@@ -129,8 +127,7 @@ class Daily:
         return minute >= self.start_minute or minute < self.end_minute
 
 
-@dataclass(frozen=True, slots=True)
-class Dated:
+class Dated(msgspec.Struct, frozen=True):
     """A price and when it begins (Unix seconds). ``price`` None: from then on nobody knows. ``daily``: hours of the day
     with a price of their own; the last that fits counts."""
 
@@ -139,8 +136,7 @@ class Dated:
     daily: tuple[Daily, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class PriceList:
+class PriceList(msgspec.Struct, frozen=True):
     """The prices of a deployment over time, in order of their beginning. ``version`` says who set them."""
 
     entries: tuple[Dated, ...]
@@ -171,8 +167,7 @@ class Line(NamedTuple):
         return self.amount * self.rate
 
 
-@dataclass(frozen=True, slots=True)
-class Components:
+class Components(msgspec.Struct, frozen=True):
     """A cost, taken apart; the lines sum to it exactly. ``tier``: whose price it was, None: the standard one.
     ``above_tokens``: the step of the price that applied, 0: none."""
 

@@ -6,8 +6,9 @@ Nobody else decides whether something may be retried: the table below does, and 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 
 class FailureKind(StrEnum):
@@ -43,8 +44,7 @@ class Fault(StrEnum):
     PROVIDER = "provider"
 
 
-@dataclass(frozen=True, slots=True)
-class Consequence:
+class Consequence(msgspec.Struct, frozen=True):
     """``status``: what the client gets. ``fallback``: another deployment may be tried (if the operator's ``fallback.on``
     names the kind). ``retry``: the same one may be tried again. ``unhealthy``: counts against the deployment."""
 
@@ -97,8 +97,7 @@ _QUOTING = frozenset(
 """Our own messages about these say what is wrong with a request in its own words."""
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(msgspec.Struct, frozen=True):
     """Something that did not work, as a value.
 
     ``message`` goes to the client: it holds no secret, no host name of a provider, no content of the request.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
+
+import msgspec
 
 
 class JobKind(StrEnum):
@@ -25,8 +26,7 @@ class JobState(StrEnum):
         return self not in (JobState.QUEUED, JobState.IN_PROGRESS)
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(msgspec.Struct, frozen=True):
     """The request to be answered, fit to be asked again by another process: no credential is in it.
 
     ``target``: path with query. ``headers``: lower-case names, those that have a say. ``body``: as it will be parsed,
@@ -51,18 +51,16 @@ class Task:
     key_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class JobResult:
+class JobResult(msgspec.Struct, frozen=True):
     """The answer as it would have come at once."""
 
     status: int
     content_type: str
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
     body: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(msgspec.Struct, frozen=True):
     """``task.body`` and ``result.body`` are empty where they were not asked for. ``starts``: how often it was begun."""
 
     task: Task

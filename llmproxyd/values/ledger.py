@@ -1,14 +1,12 @@
 """What the ledger keeps: one entry per attempt, as an intent before it is sent and a settlement when it is over.
 
-An entry holds no content, only who asked, who was asked, how much was counted and what it cost. What is made for every
-attempt and written as JSON is a ``msgspec.Struct``: it is made in a fifth of a dataclass's time, and fields at their
-default are not written.
+An entry holds no content, only who asked, who was asked, how much was counted and what it cost. Fields at their default
+are not written to the journal.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
@@ -103,8 +101,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     settlement: Settlement
 
 
-@dataclass(frozen=True, slots=True)
-class Total:
+class Total(msgspec.Struct, frozen=True):
     """Sums over entries. ``unpriced``: how many of the ``attempts`` have no known cost and are missing in it."""
 
     attempts: int = 0
@@ -113,8 +110,7 @@ class Total:
     unpriced: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerHealth:
+class LedgerHealth(msgspec.Struct, frozen=True):
     """Whether entries can be written; ``reason`` says what is wrong and what to do, empty when all is well."""
 
     ok: bool

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from math import inf
 from typing import Protocol, TypeAlias
+
+import msgspec
 
 from llmproxyd.values.budget import Bound, Objection
 from llmproxyd.values.clearance import Clearance
@@ -44,8 +45,7 @@ class Prompt(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class KnownPrompt:
+class KnownPrompt(msgspec.Struct, frozen=True):
     """A Prompt whose facts are given: for `explain` and for tests."""
 
     text: str = ""
@@ -70,8 +70,7 @@ class Purse(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(msgspec.Struct, frozen=True):
     """What decide is asked. Claims (project, user, task, label) are None where nobody made them;
     ``tenant`` is known by its key, None where no key is declared.
 
@@ -98,8 +97,8 @@ class Question:
     label: str | None = None
     tenant: str | None = None
     priority: Priority = Priority.NORMAL
-    headers: Mapping[str, str] = field(default_factory=dict)
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
+    metadata: Mapping[str, str] = msgspec.field(default_factory=dict)
     prompt: Prompt = KnownPrompt()
     bytes_in: int = 0
     now_s: float = 0.0
@@ -129,8 +128,7 @@ class Breaker(StrEnum):
     OPEN = "open"
 
 
-@dataclass(frozen=True, slots=True)
-class Gauge:
+class Gauge(msgspec.Struct, frozen=True):
     """What is known of one deployment at this moment. Latency is to first content, seconds, a moving average.
 
     ``success_rate``: 0..1, recent calls count most; 1 without history. ``ready_s``: monotonic; before it a breaker that
@@ -151,22 +149,20 @@ class Gauge:
 IDLE = Gauge()
 
 
-@dataclass(frozen=True, slots=True)
-class Readings:
+class Readings(msgspec.Struct, frozen=True):
     """Gauges by ``Deployment.key``, frozen for one decision at ``now_s`` (monotonic). ``other_than_mock``: some provider
     besides `mock` is, or once was, usable: a key is there, or a server has answered. ``all_well``: every gauge here is
     closed, without a wait and with a good record, so that health changes no order. ``short_of_attempts``: the retry budget
     is spent, so that the first attempt had better be the one that succeeds."""
 
-    gauges: Mapping[str, Gauge] = field(default_factory=dict)
+    gauges: Mapping[str, Gauge] = msgspec.field(default_factory=dict)
     other_than_mock: bool = False
     now_s: float = 0.0
     all_well: bool = True
     short_of_attempts: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """What a stage, or the check before it, said of a candidate. ``rule`` is the rule's name, empty where no rule spoke.
     ``dropped`` False: it ranked it, ``reason`` says how."""
 
@@ -176,8 +172,7 @@ class Verdict:
     dropped: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(msgspec.Struct, frozen=True):
     """A deployment still in question, or dropped. ``rank`` is what it was sorted by. ``masked``: the kinds and groups of
     data that are taken out of what it sees; empty: it sees the request as it is. ``clearance``: leave to send it that, and
     with which label; who was dropped has none."""
@@ -193,8 +188,7 @@ class Candidate:
         return any(v.dropped for v in self.verdicts)
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """The decision. ``candidates`` in the order they will be tried; ``dropped`` with the verdict that dropped them.
 
     ``failure`` is set instead of candidates when there is none, or a rule rejected the request. ``label`` is the
@@ -218,8 +212,7 @@ class Plan:
     lowered_from: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(msgspec.Struct, frozen=True):
     """One call to one candidate, as far as ``next_step`` must know. Times are monotonic seconds.
 
     ``ended_s`` None: still running. ``failure`` None with ``ended_s`` set: it succeeded. ``sent`` False: the candidate was
@@ -236,8 +229,7 @@ class Attempt:
     hedge: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Allowance:
+class Allowance(msgspec.Struct, frozen=True):
     """What an exchange may do beyond its first attempt, as shared bounds stand now. Monotonic seconds.
 
     ``extra_from_s``: when the retry budget allows one more attempt; inf: not in sight. ``hedge_from_s``: when the running
@@ -248,8 +240,7 @@ class Allowance:
     hedge_from_s: float = inf
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(msgspec.Struct, frozen=True):
     """Begin an attempt with ``plan.candidates[candidate]`` now. ``force``: although its breaker is open, since nobody
     else is left. ``queue``: it may wait in line. ``hedge``: beside the one that runs."""
 
@@ -259,15 +250,13 @@ class Start:
     hedge: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(msgspec.Struct, frozen=True):
     """Nothing to do before ``until_s`` (monotonic) or before an attempt ends; None: only the latter."""
 
     until_s: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class GiveUp:
+class GiveUp(msgspec.Struct, frozen=True):
     """No attempt is left: the client gets ``failure``."""
 
     failure: Failure

@@ -6,7 +6,8 @@ A kind is a word, or a group and a word: ``email``, ``national_id.us_ssn``. A fi
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 UNSCANNED_KINDS: tuple[str, ...] = ("image", "audio", "file", "text")
 """What a request may hold that is not read: pictures, sound, documents, and text for which there was no time."""
@@ -62,8 +63,7 @@ GROUPS: Mapping[str, frozenset[str]] = {
 """Names for several kinds at once. What stands before the dot of a kind is a group too, and needs no row here."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(msgspec.Struct, frozen=True):
     """``text[start:end]`` is of this kind, says ``detector``. Offsets count characters of the text as it was given."""
 
     kind: str
@@ -72,8 +72,7 @@ class Finding:
     detector: str
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(msgspec.Struct, frozen=True):
     """One text that would leave, and its place in the request, such as ``messages[2].content[0].text``.
 
     ``joined``: it goes on where the piece before it ended, as far as a reader is concerned, so that something may have
@@ -85,22 +84,19 @@ class Piece:
     joined: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     place: str
     finding: Finding
 
 
-@dataclass(frozen=True, slots=True)
-class Unread:
+class Unread(msgspec.Struct, frozen=True):
     """What stands at ``place`` was not read: one of UNSCANNED_KINDS."""
 
     place: str
     kind: str
 
 
-@dataclass(frozen=True, slots=True)
-class Scan:
+class Scan(msgspec.Struct, frozen=True):
     """``unscanned``: some of UNSCANNED_KINDS; ``unread``: where they stand, as far as each has a place of its own.
     ``failed``: why a detector broke; then every kind counts as found."""
 

@@ -8,9 +8,10 @@ a translation, a detector, a condition on the prompt. Bytes that only pass throu
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeAlias
+
+import msgspec
 
 Document: TypeAlias = Mapping[str, Any]
 """A decoded JSON object, as the client sent it."""
@@ -65,22 +66,19 @@ class Priority(StrEnum):
 # --- parts of a message -----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class CacheMark:
+class CacheMark(msgspec.Struct, frozen=True):
     """A client's wish that the prefix up to here be kept by the provider. ``ttl`` as written, e.g. ``5m``, ``1h``."""
 
     ttl: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(msgspec.Struct, frozen=True):
     text: str
     cache: CacheMark | None = None
     citations: tuple[Document, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
+class Image(msgspec.Struct, frozen=True):
     """Either ``data`` (base64 without prefix, with ``media_type``) or ``url``."""
 
     data: str | None = None
@@ -90,16 +88,14 @@ class Image:
     cache: CacheMark | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Audio:
+class Audio(msgspec.Struct, frozen=True):
     """``data`` is base64; ``format`` is a short name such as ``wav`` or ``mp3``."""
 
     data: str
     format: str
 
 
-@dataclass(frozen=True, slots=True)
-class File:
+class File(msgspec.Struct, frozen=True):
     """A document: base64 ``data`` with ``media_type``, or a ``url``, or a provider's ``file_id``."""
 
     data: str | None = None
@@ -111,8 +107,7 @@ class File:
     cache: CacheMark | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Thinking:
+class Thinking(msgspec.Struct, frozen=True):
     """What a model thought. ``signature`` and ``encrypted`` mean something only to ``origin``, the dialect that made them."""
 
     text: str = ""
@@ -122,13 +117,11 @@ class Thinking:
     item_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(msgspec.Struct, frozen=True):
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCall:
+class ToolCall(msgspec.Struct, frozen=True):
     """``arguments`` is JSON text as the model wrote it: it may be empty or invalid. ``kind`` is ``function`` or ``custom``."""
 
     id: str
@@ -138,8 +131,7 @@ class ToolCall:
     signature: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ToolResult:
+class ToolResult(msgspec.Struct, frozen=True):
     """``name`` is the tool's name where the dialect carries it, else None (look it up by ``call_id``)."""
 
     call_id: str
@@ -152,8 +144,7 @@ class ToolResult:
 Part: TypeAlias = Text | Image | Audio | File | Thinking | Refusal | ToolCall | ToolResult
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True):
     role: Role
     parts: tuple[Part, ...]
     name: str | None = None
@@ -162,8 +153,7 @@ class Message:
 # --- what surrounds the messages --------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Tool:
+class Tool(msgspec.Struct, frozen=True):
     """A function the model may call. ``parameters`` is a JSON Schema, None for "takes nothing". Other ``kind``s keep
     their whole definition in ``raw`` and can only go where the dialect is the same."""
 
@@ -176,16 +166,14 @@ class Tool:
     cache: CacheMark | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ToolChoice:
+class ToolChoice(msgspec.Struct, frozen=True):
     """``mode``: auto, none, required, or named (then ``names`` holds one). ``names`` with auto or required narrows."""
 
     mode: str
     names: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class OutputFormat:
+class OutputFormat(msgspec.Struct, frozen=True):
     """``kind``: text, json_object or json_schema."""
 
     kind: str
@@ -195,8 +183,7 @@ class OutputFormat:
     description: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Sampling:
+class Sampling(msgspec.Struct, frozen=True):
     """Absent means: the model's own default. ``max_tokens`` counts generated tokens."""
 
     temperature: float | None = None
@@ -213,8 +200,7 @@ class Sampling:
     n: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Chat:
+class Chat(msgspec.Struct, frozen=True):
     """A conversation to be continued. ``effort`` is one of none, minimal, low, medium, high, xhigh, max.
 
     ``extras`` keeps fields that only one dialect knows, by that dialect; only its adapter reads them. ``left_out``: the
@@ -230,14 +216,13 @@ class Chat:
     effort: str | None = None
     thinking_budget: int | None = None
     user: str | None = None
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = msgspec.field(default_factory=dict)
     service_tier: str | None = None
-    extras: Mapping[Dialect, Document] = field(default_factory=dict)
+    extras: Mapping[Dialect, Document] = msgspec.field(default_factory=dict)
     left_out: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Embed:
+class Embed(msgspec.Struct, frozen=True):
     """Texts (or token arrays) to be turned into vectors. ``encoding`` is float or base64, as the client wants it back."""
 
     inputs: tuple[str | tuple[int, ...], ...]
@@ -245,14 +230,13 @@ class Embed:
     encoding: str = "float"
     user: str | None = None
     input_type: str | None = None
-    extras: Mapping[Dialect, Document] = field(default_factory=dict)
+    extras: Mapping[Dialect, Document] = msgspec.field(default_factory=dict)
 
 
 Content: TypeAlias = Chat | Embed
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """The envelope of one client request.
 
     ``body`` is what came, byte for byte; ``document`` the same decoded. ``needs`` are the capabilities without which
@@ -273,14 +257,13 @@ class Request:
     max_output_tokens: int | None = None
     temperature: float | None = None
     n: int | None = None
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = msgspec.field(default_factory=dict)
     wants_usage: bool = True
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
     effort: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Overrides:
+class Overrides(msgspec.Struct, frozen=True):
     """What a rule's ``set`` puts in place of the client's own wish."""
 
     temperature: float | None = None

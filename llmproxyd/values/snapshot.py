@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeAlias
 
+import msgspec
+
 from llmproxyd.values.budget import Budget
 from llmproxyd.values.cost import Price, PriceList
 from llmproxyd.values.failure import FailureKind
@@ -36,8 +38,7 @@ class Auth(StrEnum):
     X_GOOG_API_KEY = "x-goog-api-key"
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """Where in the files something was written; ``line`` and ``column`` count from 1."""
 
     file: str
@@ -51,8 +52,7 @@ class Place:
 NOWHERE = Place("", 0, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Timeouts:
+class Timeouts(msgspec.Struct, frozen=True):
     """Seconds. ``first_token`` runs to the first content of a stream; ``stall`` between two pieces of content after
     that; ``total`` bounds the attempt, and is the only one that can bound an answer that comes whole."""
 
@@ -62,8 +62,7 @@ class Timeouts:
     total_s: float = 600.0
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """At most so much per minute, and so many calls at a time. None: no bound that we know of."""
 
     requests_per_minute: int | None = None
@@ -74,8 +73,7 @@ class Limits:
         return (self.requests_per_minute, self.tokens_per_minute, self.concurrency) != (None, None, None)
 
 
-@dataclass(frozen=True, slots=True)
-class Credential:
+class Credential(msgspec.Struct, frozen=True):
     """One key of a provider. ``name`` is fit for logs: how the file refers to it, never the key. ``until``: the first day
     (ISO date, UTC) on which it is not used any more."""
 
@@ -84,8 +82,7 @@ class Credential:
     until: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class VirtualKey:
+class VirtualKey(msgspec.Struct, frozen=True):
     """A key that clients show us, known by its SHA-256 alone (``digest``, 64 lower-case hexadecimal digits). ``until``: the
     first day (ISO date, UTC) on which it is not taken any more. ``limits``: its own, within those of its tenant.
 
@@ -107,8 +104,7 @@ class VirtualKey:
         return self.digest[:8]
 
 
-@dataclass(frozen=True, slots=True)
-class Tenant:
+class Tenant(msgspec.Struct, frozen=True):
     """Who asks, by virtual key. ``weight``: its part where tenants wait in line for the same provider. ``label``: what
     all its requests are labelled at least."""
 
@@ -121,8 +117,7 @@ class Tenant:
     place: Place = NOWHERE
 
 
-@dataclass(frozen=True, slots=True)
-class Quirks:
+class Quirks(msgspec.Struct, frozen=True):
     """Where a server that speaks a dialect does not speak it like its maker. All data, set by presets.
 
     ``verbatim``: bodies may pass untouched when the surface speaks the same dialect.
@@ -145,8 +140,7 @@ class Quirks:
     completions: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
+class Probe(msgspec.Struct, frozen=True):
     """A free request that shows whether a provider answers; ``path`` is joined to its base URL.
 
     ``lists_models``: the answer names the models the server has.
@@ -156,8 +150,7 @@ class Probe:
     lists_models: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Mock:
+class Mock(msgspec.Struct, frozen=True):
     """How a model of the built-in ``mock`` provider behaves. ``fail_share`` in 0..1 of its calls end with
     ``fail_status``, evenly spread and the same every time."""
 
@@ -167,8 +160,7 @@ class Mock:
     fail_share: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Provider:
+class Provider(msgspec.Struct, frozen=True):
     """Who is asked and paid: one account at one endpoint.
 
     ``base_url`` has no trailing slash and includes the version path; for Azure's deployment paths ``api_version`` is
@@ -187,7 +179,7 @@ class Provider:
     clearance: int
     auth: Auth = Auth.BEARER
     secret: Secret | None = None
-    headers: Mapping[str, str | Secret] = field(default_factory=dict)
+    headers: Mapping[str, str | Secret] = msgspec.field(default_factory=dict)
     enabled: bool = True
     configured: bool = True
     reason: str = ""
@@ -213,8 +205,7 @@ class Provider:
         return self.preset == "mock"
 
 
-@dataclass(frozen=True, slots=True)
-class Deployment:
+class Deployment(msgspec.Struct, frozen=True):
     """One upstream model at one provider: the unit that is chosen, priced and counted.
 
     ``name`` is ``provider/model``. ``model`` is the plain id clients may ask for, ``upstream`` what the provider is
@@ -232,7 +223,7 @@ class Deployment:
     context_window: int | None = None
     max_output_tokens: int | None = None
     price: Price | None = None
-    quality: Mapping[str, float] = field(default_factory=dict)
+    quality: Mapping[str, float] = msgspec.field(default_factory=dict)
     retires: str | None = None
     mock: Mock | None = None
     key: str = ""
@@ -252,8 +243,7 @@ class TargetKind(StrEnum):
     EXPLICIT = "explicit"  # provider/model
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """What a name that clients may ask for stands for. ``weights`` runs beside ``deployments``, empty unless WEIGHTS."""
 
     name: str
@@ -266,8 +256,7 @@ class Target:
 # --- conditions -------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class OneOf:
+class OneOf(msgspec.Struct, frozen=True):
     """The fact equals one of ``values``. ``key`` names the header or the metadata entry."""
 
     fact: str
@@ -275,23 +264,20 @@ class OneOf:
     key: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class HasAll:
+class HasAll(msgspec.Struct, frozen=True):
     """The request has every one of these: tools, images, audio, files, code, json_schema, thinking, system."""
 
     values: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Holds:
+class Holds(msgspec.Struct, frozen=True):
     """The request holds data of one of these kinds or groups, as far as it was read. Never true of data nobody looked
     for; always of a request in which a detector broke."""
 
     kinds: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Range:
+class Range(msgspec.Struct, frozen=True):
     """The fact is a number within these bounds."""
 
     fact: str
@@ -301,8 +287,7 @@ class Range:
     lte: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Absent:
+class Absent(msgspec.Struct, frozen=True):
     """The request does not say."""
 
     fact: str
@@ -319,8 +304,7 @@ class Matches:
     key: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class During:
+class During(msgspec.Struct, frozen=True):
     """Local time in ``zone`` is on one of ``days`` (0 = Monday) and in [start, end) minutes after midnight; an end
     before the start runs over midnight and belongs to the day it began on."""
 
@@ -330,18 +314,15 @@ class During:
     zone: str
 
 
-@dataclass(frozen=True, slots=True)
-class Not:
+class Not(msgspec.Struct, frozen=True):
     condition: Condition
 
 
-@dataclass(frozen=True, slots=True)
-class AllOf:
+class AllOf(msgspec.Struct, frozen=True):
     conditions: tuple[Condition, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class AnyOf:
+class AnyOf(msgspec.Struct, frozen=True):
     conditions: tuple[Condition, ...]
 
 
@@ -351,8 +332,7 @@ Condition: TypeAlias = OneOf | HasAll | Holds | Range | Absent | Matches | Durin
 # --- rules ------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Requirement:
+class Requirement(msgspec.Struct, frozen=True):
     """What a candidate must be (``require``) or must not be (``exclude``). Every field given must hold, for each list
     one entry. ``price`` is USD per million tokens, three parts input to one part output."""
 
@@ -373,8 +353,7 @@ class RankBy(StrEnum):
     WEIGHT = "weight"
 
 
-@dataclass(frozen=True, slots=True)
-class HedgePolicy:
+class HedgePolicy(msgspec.Struct, frozen=True):
     """A second candidate is asked while the first still runs. ``after_s``: how long the first may be silent; None: as
     long as 95 % of its answers took to begin. ``max_share`` bounds hedges by requests, ``max_spend`` by money."""
 
@@ -391,8 +370,7 @@ class Degrade(StrEnum):
     ERROR = "error"
 
 
-@dataclass(frozen=True, slots=True)
-class FallbackPolicy:
+class FallbackPolicy(msgspec.Struct, frozen=True):
     """What may be tried after a failure. ``on`` empty or ``attempts`` 1: nothing. ``deadline_s`` runs from admission to
     the commit; ``retry_*``: the same deployment again, with backoff. ``across_models``: when nobody who was asked for has
     the model, one that can do the same for at most ``max_price_ratio`` times the price may answer; and one with a larger
@@ -430,8 +408,7 @@ class Stage(StrEnum):
     PERFORMANCE = "performance"
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(msgspec.Struct, frozen=True):
     """One line of a stage: a condition (None: always) and what then happens.
 
     ``prefer`` names deployments, models or providers, best first. ``within`` (a share, 0.1 = 10 %) bands the prices
@@ -449,7 +426,7 @@ class Rule:
     prefer: tuple[str, ...] = ()
     rank_by: RankBy | None = None
     within: float | None = None
-    weights: Mapping[str, float] = field(default_factory=dict)
+    weights: Mapping[str, float] = msgspec.field(default_factory=dict)
     label: int | None = None
     set: Overrides | None = None
     fallback: FallbackPolicy | None = None
@@ -472,8 +449,7 @@ class CacheScope(StrEnum):
     USER = "user"
 
 
-@dataclass(frozen=True, slots=True)
-class CacheRule:
+class CacheRule(msgspec.Struct, frozen=True):
     """Requests for which ``when`` holds (None: all): their answers are kept for ``ttl_s`` seconds; None: not at all."""
 
     name: str
@@ -482,8 +458,7 @@ class CacheRule:
     place: Place = NOWHERE
 
 
-@dataclass(frozen=True, slots=True)
-class CachePolicy:
+class CachePolicy(msgspec.Struct, frozen=True):
     """Which answers are kept. The first rule that matches decides; none: not kept. ``max_bytes`` bounds the file,
     ``stale_s`` how long an answer that has expired may still stand in when every provider has failed."""
 
@@ -493,8 +468,7 @@ class CachePolicy:
     stale_s: float = 7 * 86_400.0
 
 
-@dataclass(frozen=True, slots=True)
-class DetectRule:
+class DetectRule(msgspec.Struct, frozen=True):
     """What is of these kinds or groups gives a request the label of this rank."""
 
     kinds: tuple[str, ...]
@@ -502,8 +476,7 @@ class DetectRule:
     place: Place = NOWHERE
 
 
-@dataclass(frozen=True, slots=True)
-class OwnPattern:
+class OwnPattern(msgspec.Struct, frozen=True):
     """A kind of the operator's own: RE2 ``pattern``, or ``words``, found whole and in any case. One of the two is given."""
 
     kind: str
@@ -512,8 +485,7 @@ class OwnPattern:
     place: Place = NOWHERE
 
 
-@dataclass(frozen=True, slots=True)
-class Privacy:
+class Privacy(msgspec.Struct, frozen=True):
     """``labels`` from low to high; a label's rank is its index. ``clearance`` of a zone is the highest rank it may see.
 
     ``detect`` empty: nobody looks for anything. ``unscanned``: ranks by what cannot be read (UNSCANNED_KINDS).
@@ -521,11 +493,11 @@ class Privacy:
 
     labels: tuple[str, ...] = ("public", "internal", "confidential", "restricted")
     default_label: int = 1
-    clearance: Mapping[Zone, int] = field(
+    clearance: Mapping[Zone, int] = msgspec.field(
         default_factory=lambda: {Zone.EXTERNAL: 1, Zone.PRIVATE: 2, Zone.LOCAL: 3}
     )
     detect: tuple[DetectRule, ...] = ()
-    unscanned: Mapping[str, int] = field(default_factory=dict)
+    unscanned: Mapping[str, int] = msgspec.field(default_factory=dict)
     patterns: tuple[OwnPattern, ...] = ()
 
     def rank(self, label: str) -> int | None:
@@ -541,8 +513,7 @@ class Privacy:
         return self.unscanned.get(kind, len(self.labels) - 1)
 
 
-@dataclass(frozen=True, slots=True)
-class Assertion:
+class Assertion(msgspec.Struct, frozen=True):
     """What the operator says can never happen: a request for which ``when`` holds reaches a deployment in one of ``zones``
     and of one of ``providers`` (empty: any). Proven when the files are loaded; it decides nothing."""
 
@@ -552,8 +523,7 @@ class Assertion:
     place: Place = NOWHERE
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(msgspec.Struct, frozen=True):
     """One generation of the configuration.
 
     ``hash``: over the canonical meaning of both files, what references resolved to (as fingerprints) and what was
@@ -571,9 +541,13 @@ class Snapshot:
     privacy: Privacy = Privacy()
     fallback: FallbackPolicy = FallbackPolicy(on=DEFAULT_FALLBACK_ON)
     default_provider: str | None = None
-    tenants: Mapping[str, Tenant] = field(default_factory=dict)
+    tenants: Mapping[str, Tenant] = msgspec.field(default_factory=dict)
     budgets: tuple[Budget, ...] = ()
-    webhooks: tuple[str, ...] = field(default=(), repr=False)
+    webhooks: tuple[str, ...] = ()
     cache: CachePolicy = CachePolicy()
     watched: tuple[str, ...] = ()
     assertions: tuple[Assertion, ...] = ()
+
+    def __repr__(self) -> str:
+        shown = (f"{name}={getattr(self, name)!r}" for name in self.__struct_fields__ if name != "webhooks")
+        return f"Snapshot({', '.join(shown)})"

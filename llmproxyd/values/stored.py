@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class StoredResponse:
+
+class StoredResponse(msgspec.Struct, frozen=True):
     """One answer of OpenAI's Responses dialect.
 
     ``owner``: whoever asked; nobody else may see it. ``response``: the JSON object the client got. ``items``: JSON

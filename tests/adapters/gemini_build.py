@@ -38,7 +38,9 @@ PROVIDER = Provider(
 
 def deployment(upstream: str = "gemini-3.8-flash", **fields: Any) -> Deployment:
     quirks = fields.pop("quirks", Quirks())
-    provider = Provider(**{name: getattr(PROVIDER, name) for name in PROVIDER.__slots__} | {"quirks": quirks})
+    provider = Provider(
+        **{name: getattr(PROVIDER, name) for name in PROVIDER.__struct_fields__} | {"quirks": quirks}
+    )
     return Deployment(f"gemini/{upstream}", provider, upstream, upstream, **fields)
 
 

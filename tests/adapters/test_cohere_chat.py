@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pydantic
@@ -44,6 +43,7 @@ from llmproxyd.values.request import (
 from llmproxyd.values.snapshot import Deployment, Probe, Quirks
 from tests import wire
 from tests.adapters.build import bare, deployment, provider, said
+from tests.support.records import replace
 
 COHERE: dict[str, Any] = {"dialect": Dialect.COHERE_CHAT, "base_url": "https://api.example.test"}
 THERE = deployment(upstream="command-a", **COHERE)

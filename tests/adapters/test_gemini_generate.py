@@ -191,7 +191,7 @@ def test_a_second_attempt_is_formatted_from_the_same_request() -> None:
 
 def test_the_probe_is_free_and_can_be_set() -> None:
     assert format_probe(PROVIDER).url == f"{BASE}/models?pageSize=1"
-    fields = {name: getattr(PROVIDER, name) for name in PROVIDER.__slots__}
+    fields = {name: getattr(PROVIDER, name) for name in PROVIDER.__struct_fields__}
     own = Provider(**fields | {"probe": Probe("/models?pageSize=1000", lists_models=True)})
     call = format_probe(own)
     assert (call.method, call.url) == ("GET", f"{BASE}/models?pageSize=1000")

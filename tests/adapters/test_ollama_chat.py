@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -45,6 +44,7 @@ from llmproxyd.values.request import (
 from llmproxyd.values.snapshot import Deployment, Probe
 from tests import wire
 from tests.adapters.build import ask, bare, deployment, provider, said
+from tests.support.records import replace
 
 OLLAMA: dict[str, Any] = {
     "dialect": Dialect.OLLAMA_CHAT,

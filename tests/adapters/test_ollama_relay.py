@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +16,7 @@ from llmproxyd.values.failure import FailureKind
 from llmproxyd.values.request import NO_OVERRIDES, Capability, Dialect, Operation, Overrides, Request
 from tests import wire
 from tests.adapters.build import deployment
+from tests.support.records import replace
 
 THERE = deployment(
     upstream="llama3.2:3b", dialect=Dialect.OLLAMA_CHAT, base_url="http://localhost:11434", secret=None

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -40,6 +39,7 @@ from llmproxyd.values.secret import Secret
 from llmproxyd.values.snapshot import Auth, Deployment, Probe, Quirks
 from tests import wire
 from tests.adapters.build import MINE, PLAIN, ask, deployment, provider, said
+from tests.support.records import replace
 
 AZURE: dict[str, Any] = {
     "base_url": "https://a.example.test",

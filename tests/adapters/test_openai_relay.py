@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from llmproxyd.values.contracts import Progress
 from llmproxyd.values.cost import Usage
 from llmproxyd.values.failure import FailureKind
 from tests import wire
+from tests.support.records import replace
 
 DONE = format_data(b"[DONE]")
 FINISHED = ["text", "tools", "azure", "openrouter", "crlf", "local", "legacy"]

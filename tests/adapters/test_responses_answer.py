@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from llmproxyd.values.failure import Failure, FailureKind
 from llmproxyd.values.request import Dialect, Operation, Refusal, Text, Thinking, ToolCall
 from tests import wire
 from tests.adapters.build import bare
+from tests.support.records import replace
 
 COUNT = replace(bare(), operation=Operation.COUNT_TOKENS)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -41,6 +40,7 @@ from llmproxyd.values.request import (
 from llmproxyd.values.secret import Secret
 from tests import wire
 from tests.adapters.build import ask, bare, deployment, said
+from tests.support.records import replace
 
 NONE = Overrides()
 HOME = deployment(dialect=Dialect.OPENAI_RESPONSES)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -31,6 +30,7 @@ from llmproxyd.values.failure import FailureKind
 from llmproxyd.values.request import Text, Thinking
 from tests import wire
 from tests.adapters.build import bare
+from tests.support.records import replace
 
 
 def frame(kind: str, **fields: Any) -> bytes:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from llmproxyd.cache.key import SECRET_BYTES, SECRET_FILE, Who, cache_key, load_
 from llmproxyd.values.request import Overrides
 from llmproxyd.values.snapshot import CacheScope
 from tests.cache.asking import CHAT, GEMINI, GEMINI_SSE, MESSAGES, SECRET, parse, plan_of, request_of
+from tests.support.records import replace
 
 PLAN = plan_of()
 TENANT = ("tenant", "=acme")

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from llmproxyd.values.request import Operation, Overrides
 from llmproxyd.values.snapshot import CachePolicy, CacheRule, CacheScope, HasAll, Not, OneOf, Range, Zone
 from tests.cache.asking import EMBEDDINGS, MESSAGES, RESPONSES, SECRET, plan_of, request_of
 from tests.routing.build import cost, deployment, privacy, provider, snapshot
+from tests.support.records import replace
 
 COLD = CacheRule("cold", Range("temperature", lte=0.0), 60.0)
 NOT_HR = CacheRule("not hr", OneOf("project", ("hr",)))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
+import msgspec
 import pytest
 from jsonschema import Draft202012Validator
 
@@ -38,6 +38,7 @@ from llmproxyd.values.snapshot import (
     Timeouts,
     Zone,
 )
+from tests.support.records import replace
 
 ROOT = Path(__file__).parents[2]
 NAMES: tuple[SchemaName, ...] = get_args(SchemaName)
@@ -247,7 +248,7 @@ def test_the_shipped_files_fit_the_schemas_even_with_references_in_place_as_edit
         assert list(Draft202012Validator(SCHEMAS[name]).iter_errors(document.data)) == []
 
 
-_BUDGET_KEYS = set(Budget.__dataclass_fields__) - {"name", "scope", "only", "nanos"} | {"usd"}
+_BUDGET_KEYS = set(Budget.__struct_fields__) - {"name", "scope", "only", "nanos"} | {"usd"}
 
 
 @pytest.mark.parametrize(
@@ -265,20 +266,20 @@ _BUDGET_KEYS = set(Budget.__dataclass_fields__) - {"name", "scope", "only", "nan
         ("routing", ("fallback", "properties", "on", "items", "enum"), set(FALLBACK_KINDS)),
         ("routing", ("fallback", "properties", "degrade", "items", "enum"), set(Degrade)),
         ("routing", ("condition", "properties"), set(READERS)),
-        ("routing", ("tenant", "properties"), set(Tenant.__dataclass_fields__) - {"name", "place"}),
+        ("routing", ("tenant", "properties"), set(Tenant.__struct_fields__) - {"name", "place"}),
         ("routing", ("budget", "properties"), _BUDGET_KEYS | {"name", "scope"}),
         ("routing", ("tenant_budget", "properties"), _BUDGET_KEYS),
         ("routing", ("budget", "properties", "scope", "properties"), set(Scope) - {Scope.OVERALL}),
         ("routing", ("budget_per", "enum"), set(Per)),
         ("routing", ("budget_then", "enum"), set(Then)),
-        ("routing", ("limits", "properties"), set(Limits.__dataclass_fields__)),
-        ("providers", ("limits", "properties"), set(Limits.__dataclass_fields__)),
+        ("routing", ("limits", "properties"), set(Limits.__struct_fields__)),
+        ("providers", ("limits", "properties"), set(Limits.__struct_fields__)),
         (
             "routing",
             ("hedge", "properties"),
-            {f.removesuffix("_s") for f in HedgePolicy.__dataclass_fields__},
+            {f.removesuffix("_s") for f in HedgePolicy.__struct_fields__},
         ),
-        ("routing", ("rule", "properties", "set", "properties"), set(Overrides.__dataclass_fields__)),
+        ("routing", ("rule", "properties", "set", "properties"), set(Overrides.__struct_fields__)),
     ],
 )
 def test_schema_and_code_list_the_same(where: str, steps: tuple[str, ...], values: set[str]) -> None:
@@ -290,10 +291,10 @@ def test_schema_and_values_have_the_same_fields() -> None:
         return set(definition(name, *steps, "properties"))
 
     assert keys("providers", "provider", "properties", "timeouts") == {
-        field.removesuffix("_s") for field in Timeouts.__dataclass_fields__
+        field.removesuffix("_s") for field in Timeouts.__struct_fields__
     }
     singular = {"zones": "zone", "providers": "provider", "models": "model", "capabilities": "capability"}
-    assert keys("routing", "requirement") == {singular.get(f, f) for f in Requirement.__dataclass_fields__}
+    assert keys("routing", "requirement") == {singular.get(f, f) for f in Requirement.__struct_fields__}
     assert set(SCHEMAS["routing"]["properties"]["pipeline"]["properties"]) == set(Stage)
     assert set(SCHEMAS["routing"]["properties"]["privacy"]["properties"]["clearance"]["properties"]) == set(
         Zone
@@ -332,9 +333,9 @@ def test_defaults_told_in_descriptions_are_the_real_ones() -> None:
         "routing", "tenant", "properties", "weight", "description"
     )
     health = definition("providers", "provider", "properties", "health", "properties")
-    defaults: dict[str, Any] = {name: field.default for name, field in Provider.__dataclass_fields__.items()}
+    defaults = {field.name: field.default for field in msgspec.structs.fields(Provider)}
     assert f"Left out: {defaults['health_interval_s']:g}s." in health["interval"]["description"]
     assert f"Left out: {defaults['unhealthy_after']}." in health["unhealthy_after"]["description"]
     assert f"Left out: {defaults['recover_after_s'] / 60:g}m." in health["recover_after"]["description"]
     priority = definition("providers", "provider", "properties", "priority", "description")
-    assert f"Left out: {Provider.__dataclass_fields__['priority'].default}." in priority
+    assert f"Left out: {defaults['priority']}." in priority

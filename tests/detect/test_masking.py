@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -32,6 +31,7 @@ from llmproxyd.values.request import (
     ToolChoice,
     ToolResult,
 )
+from tests.support.records import replace
 
 KEYS = Keyring(b"k" * 32)
 KEY = KEYS.key_of("acme", b"conversation")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -26,6 +25,7 @@ from tests.support.fake_provider import (
     hang,
     stream,
 )
+from tests.support.records import replace
 
 ROLE, GOOD, MORE, *END = chat_frames()
 PING = b": ping\n\n"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import replace
 
 import pytest
 
@@ -31,6 +30,7 @@ from tests.exchange.test_run import BUSY, DENIED, failure_of, outcomes, serve, t
 from tests.routing.build import snapshot
 from tests.support.fake_provider import Exchange as Wire
 from tests.support.fake_provider import FakeProvider, answer, chat_body, chat_frames, hang, stream
+from tests.support.records import replace
 
 
 def known(registry: Watched, *deployments: Deployment) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -46,6 +46,7 @@ from tests.support.fake_provider import (
     hang,
     stream,
 )
+from tests.support.records import replace
 
 PRICE = Price(NANOS_PER_USD, 2 * NANOS_PER_USD)  # 1,000 and 2,000 nano-dollars a token
 ENOUGH = Bound(50_000, 50, 1.0)

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec.structs import replace
 
 from llmproxyd.exchange.dispute import Estimate, judge, model_differs
 from llmproxyd.values.cost import Price, Usage, cost_of
+from tests.support.records import replace
 
 OURS = Estimate(input_tokens=100, output_tokens=40, bytes_out=160)
 COUNTS = tuple(name for name in Usage.__struct_fields__ if name.endswith("_tokens"))

@@ -93,7 +93,7 @@ class Crush:
 def crush(limits: Limits, *streams: tuple[Priority, Stream]) -> Seen:
     async def main(loop: VirtualLoop) -> Seen:
         limited = provider(
-            **{name: n for name in Limits.__slots__ if (n := getattr(limits, name)) is not None}
+            **{name: n for name in Limits.__struct_fields__ if (n := getattr(limits, name)) is not None}
         )
         crowd = Crush(loop, limited)
         await asyncio.gather(*(crowd.come(priority, stream) for priority, stream in streams))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,6 +18,7 @@ from llmproxyd.values.request import NO_OVERRIDES, Dialect, Request
 from llmproxyd.values.snapshot import Deployment, Quirks
 from tests.exchange.build import deployment_at, voice
 from tests.support.fake_provider import chat_body, chat_frames
+from tests.support.records import replace
 
 URL = "http://127.0.0.1:1/v1"
 OPENAI = deployment_at(URL)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 
 from llmproxyd.exchange.quotes import without_quotes
 from llmproxyd.values.contracts import Call
 from llmproxyd.values.failure import Failure, FailureKind
+from tests.support.records import replace
 
 SENT = Call("POST", "http://x/v1/models/walnut:generate", {}, b'{"content": "about Chestnuts"}', stream=False)
 REFUSED = Failure(FailureKind.OVERLOADED, "busy", said="about Chestnuts", status=503, code="server_error")

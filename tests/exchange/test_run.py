@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import itertools
 import time
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -33,6 +32,7 @@ from tests.exchange.build import (
     voice,
 )
 from tests.support.fake_provider import FakeProvider, answer, chat_body, chat_frames, hang, reset, stream
+from tests.support.records import replace
 
 BUSY = answer(503, b'{"error": {"message": "busy"}}')
 DENIED = answer(401, b'{"error": {"message": "no such key"}}')

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from dataclasses import replace
 
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -18,6 +17,7 @@ from tests.exchange.build import deployment_at, post, provider_at, raw, until
 from tests.routing.build import snapshot
 from tests.support.fake_provider import Exchange as Wire
 from tests.support.fake_provider import FakeProvider, Manner, answer, chat_frames, hang, reset, stream
+from tests.support.records import replace
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n"
 LIMIT_BYTES = 1 << 20

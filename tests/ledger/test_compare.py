@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
@@ -13,6 +12,7 @@ from llmproxyd.ledger.reports import Spent
 from llmproxyd.values.cost import Dated, Price, PriceList, Usage, cost_of
 from llmproxyd.values.request import Capability, Dialect, Operation
 from llmproxyd.values.snapshot import Deployment, Privacy, Provider, Snapshot, Zone
+from tests.support.records import replace
 
 MILLION = 1_000_000
 DEAR, FAIR, CHEAP = Price(8 * MILLION, 8 * MILLION), Price(4 * MILLION, 4 * MILLION), Price(MILLION, MILLION)

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec.structs import replace
 
 from llmproxyd.ledger.disk import Disk
 from llmproxyd.ledger.journal import (
@@ -28,6 +27,7 @@ from llmproxyd.ledger.journal import (
 from llmproxyd.values.cost import Usage
 from llmproxyd.values.ledger import Intent, LedgerUnavailable, Settlement
 from tests.ledger.build import FailingDisk, intent, settlement
+from tests.support.records import replace
 
 texts = st.text(max_size=20)
 finite = st.floats(0, 4e9, allow_nan=False)

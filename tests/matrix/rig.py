@@ -6,13 +6,14 @@ import asyncio
 import threading
 from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from tests.matrix.upstreams.base import Upstream
 from tests.support.daemon import Daemon
 from tests.support.fake_provider import FakeProvider, Manner, Seen
+from tests.support.records import replace
 
 _T = TypeVar("_T")
 _TIMEOUT_S = 40.0

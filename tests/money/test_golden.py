@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
 from llmproxyd.adapters.raw_usage import read_usage
 from llmproxyd.config.prices import known_price, seller_named
 from llmproxyd.values.cost import FREE, Price, Usage, components
 from tests.money import expected
+from tests.support.records import replace
 
 HERE = Path(__file__).parent
 CASES: list[dict[str, Any]] = [

@@ -8,7 +8,6 @@ import signal
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from pathlib import Path
 from random import Random
 from types import TracebackType
@@ -21,6 +20,7 @@ from tests.privacy.canary_manners import Parrot
 from tests.privacy.canary_requests import CHAT, KEY, MAX_BODY, MESSAGES, PLACES, RESPONSES, Asked, said
 from tests.support.daemon import Daemon
 from tests.support.fake_provider import FakeProvider, answer, hang
+from tests.support.records import replace
 
 PRESETS = {"one": "openai-compatible", "two": "anthropic", "three": "gemini", "four": "ollama"}
 IDS = tuple(f"m{number}" for number in range(25))

@@ -7,7 +7,7 @@ behind itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from itertools import product
 from math import prod
@@ -47,6 +47,7 @@ from llmproxyd.values.snapshot import (
     Zone,
 )
 from tests.routing.build import deployment, privacy, provider, snapshot, target, usd
+from tests.support.records import replace
 
 FENCE = Privacy(default_label=1, detect=(DetectRule(("email",), 2), DetectRule(("iban",), 3)))
 LABELS = (None, *FENCE.labels)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -25,6 +23,7 @@ from tests.privacy.small_world import (
     routes_of,
     walk,
 )
+from tests.support.records import replace
 
 _STEP = 7919
 """A prime that divides no count of worlds: every part of them is met early, and each once."""

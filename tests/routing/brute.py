@@ -7,7 +7,7 @@ objects, and every failure is walked through with ``next_step`` and ``further``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from itertools import combinations, product
 from random import Random
@@ -65,6 +65,7 @@ from llmproxyd.values.snapshot import (
 )
 from tests.routing.build import deployment, provider, usd
 from tests.routing.build import snapshot as made_of
+from tests.support.records import replace
 
 LABELS = Privacy().labels
 PROJECTS = (None, "hr", "it", "ads")

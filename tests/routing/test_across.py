@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -23,6 +22,7 @@ from llmproxyd.values.snapshot import (
     Zone,
 )
 from tests.routing.build import cost, deployment, privacy, provider, snapshot, target, usd
+from tests.support.records import replace
 
 TOOLS = frozenset({Capability.TOOLS})
 MORE = frozenset({Capability.TOOLS, Capability.VISION})

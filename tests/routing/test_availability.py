@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from math import inf
 from typing import Any
 
@@ -22,6 +21,7 @@ from tests.routing.build import (
     target,
     usd,
 )
+from tests.support.records import replace
 
 A, B, C = (deployment(f"{name}/m") for name in "abc")
 NOW_S = 100.0

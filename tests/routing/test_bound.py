@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec.structs import replace as changed
 
 from llmproxyd.routing.bound import (
     FRAME_TOKENS,
@@ -27,6 +25,7 @@ from llmproxyd.values.plan import Question
 from llmproxyd.values.request import Capability, Dialect, Operation, Overrides, Request
 from llmproxyd.values.snapshot import Deployment, Quirks, Zone
 from tests.routing.build import deployment, provider, usd
+from tests.support.records import replace
 
 WALL_S = 1_795_257_000.0
 CHAT = Extent(Operation.CHAT, 1000, max_output_tokens=200)
@@ -48,14 +47,14 @@ def test_a_bound_is_every_byte_read_and_every_token_written() -> None:
     [
         (CHAT, {}, 1000 + FRAME_TOKENS + 200),
         (CHAT, {"context_window": 500}, 500 + 200),
-        (changed(CHAT, n=3), {}, 1000 + FRAME_TOKENS + 600),
-        (changed(CHAT, max_output_tokens=None), {}, 1000 + FRAME_TOKENS + UNKNOWN_OUTPUT_TOKENS),
-        (changed(CHAT, max_output_tokens=None), {"max_output_tokens": 99}, 1000 + FRAME_TOKENS + 99),
+        (replace(CHAT, n=3), {}, 1000 + FRAME_TOKENS + 600),
+        (replace(CHAT, max_output_tokens=None), {}, 1000 + FRAME_TOKENS + UNKNOWN_OUTPUT_TOKENS),
+        (replace(CHAT, max_output_tokens=None), {"max_output_tokens": 99}, 1000 + FRAME_TOKENS + 99),
         (CHAT, {"max_output_tokens": 99}, 1000 + FRAME_TOKENS + 99),
-        (changed(CHAT, needs=frozenset({Capability.TOOLS})), {}, 1000 + FRAME_TOKENS + TOOLS_TOKENS + 200),
-        (changed(CHAT, needs=frozenset({Capability.VISION})), {"context_window": 8_000}, 8_200),
-        (changed(CHAT, needs=frozenset({Capability.FILES})), {}, UNKNOWN_WINDOW_TOKENS + 200),
-        (changed(CHAT, needs=frozenset({Capability.AUDIO}), bytes_in=10**6), {}, 10**6 + 200),
+        (replace(CHAT, needs=frozenset({Capability.TOOLS})), {}, 1000 + FRAME_TOKENS + TOOLS_TOKENS + 200),
+        (replace(CHAT, needs=frozenset({Capability.VISION})), {"context_window": 8_000}, 8_200),
+        (replace(CHAT, needs=frozenset({Capability.FILES})), {}, UNKNOWN_WINDOW_TOKENS + 200),
+        (replace(CHAT, needs=frozenset({Capability.AUDIO}), bytes_in=10**6), {}, 10**6 + 200),
         (Extent(Operation.EMBEDDING, 1000), {}, 1000 + FRAME_TOKENS),
         (Extent(Operation.COUNT_TOKENS, 1000), {}, 0),
     ],
@@ -69,7 +68,7 @@ def test_tokens_are_bounded_by_whoever_bounds_them(
 def test_what_an_adapter_asks_for_on_its_own_is_within_the_bound() -> None:
     generous = provider("a", quirks=Quirks(default_max_tokens=50_000))
     one = deployment("a/m", generous, price=usd(3, 15))
-    assert at_most(changed(CHAT, max_output_tokens=None), one, WALL_S).tokens == 1000 + FRAME_TOKENS + 50_000
+    assert at_most(replace(CHAT, max_output_tokens=None), one, WALL_S).tokens == 1000 + FRAME_TOKENS + 50_000
 
 
 @pytest.mark.parametrize(
@@ -99,7 +98,7 @@ def test_a_price_counts_from_its_day_on() -> None:
 
 def test_another_tier_counts_only_where_the_request_asks_for_one() -> None:
     price = replace(usd(3, 15), tiers={"priority": usd(6, 30), "batch": usd(1, 1)})
-    plain, any_tier = bound(price=price).nanos, bound(changed(CHAT, any_tier=True), price=price).nanos
+    plain, any_tier = bound(price=price).nanos, bound(replace(CHAT, any_tier=True), price=price).nanos
     assert plain is not None
     assert any_tier == 2 * plain
 
@@ -114,23 +113,23 @@ def request(body: dict[str, object]) -> Request:
 def test_a_request_and_the_question_about_it_are_of_the_same_extent() -> None:
     given = request({"messages": []})
     asked = Question("m", bytes_in=len(given.body), max_output_tokens=100, n=2)
-    assert changed(extent_of(given), body=b"") == extent_asked(asked)
+    assert replace(extent_of(given), body=b"") == extent_asked(asked)
     limited = Overrides(max_tokens=7)
     assert (
-        changed(extent_of(given, limited), body=b"")
+        replace(extent_of(given, limited), body=b"")
         == extent_asked(asked, limited)
-        == changed(extent_asked(asked), max_output_tokens=7)
+        == replace(extent_asked(asked), max_output_tokens=7)
     )
 
 
 @pytest.mark.parametrize("wish", [{"service_tier": "priority"}, {"serviceTier": "flex"}, {"speed": "fast"}])
 def test_a_wish_for_a_tier_is_seen_in_the_body_where_a_price_has_tiers(wish: dict[str, object]) -> None:
     price = replace(usd(3, 15), tiers={"priority": usd(6, 30)})
-    plain = bound(changed(extent_of(request(wish)), body=b""), price=price).nanos
+    plain = bound(replace(extent_of(request(wish)), body=b""), price=price).nanos
     assert plain is not None
     assert bound(extent_of(request(wish)), price=price).nanos == 2 * plain
     unasked = extent_of(request({"messages": []}))
-    assert bound(unasked, price=price) == bound(changed(unasked, body=b""), price=price)
+    assert bound(unasked, price=price) == bound(replace(unasked, body=b""), price=price)
 
 
 RATES = st.integers(0, 100 * NANOS_PER_USD)

@@ -36,7 +36,7 @@ class TestExpectedPrice:
         assert price_of(deployment("a/m"), self.QUESTION) is None
 
     def test_of_a_free_deployment_needs_no_count_of_tokens(self) -> None:
-        class Uncountable(KnownPrompt):
+        class Uncountable(KnownPrompt, frozen=True):
             def __getattribute__(self, name: str) -> object:
                 assert name != "tokens_in", "counted for nothing"
                 return super().__getattribute__(name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -42,6 +41,7 @@ from tests.routing.build import (
     target,
     usd,
 )
+from tests.support.records import replace
 
 A, B, C = (deployment(f"{name}/m") for name in "abc")
 MOCK = deployment("mock/echo", provider("mock", Zone.LOCAL, keyless=True))
@@ -369,7 +369,7 @@ class TestWhoIsAble:
         assert order(ask(snapshot(counter), operation=Operation.COUNT_TOKENS, prompt=long_prompt)) == ["b/m"]
 
     def test_nobody_counts_the_tokens_of_a_body_smaller_than_every_window(self) -> None:
-        class Uncountable(KnownPrompt):
+        class Uncountable(KnownPrompt, frozen=True):
             def __getattribute__(self, name: str) -> object:
                 assert name not in ("tokens_in", "text", "has", "conversation"), f"{name} asked for nothing"
                 return super().__getattribute__(name)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import inf
 from typing import Any, ClassVar
 
@@ -13,6 +13,7 @@ from llmproxyd.values.failure import ALWAYS_FALL_BACK, CONSEQUENCES, FALLBACK_KI
 from llmproxyd.values.plan import Allowance, Attempt, Candidate, GiveUp, Plan, Start, Step, Wait
 from llmproxyd.values.snapshot import DEFAULT_FALLBACK_ON, Deployment, FallbackPolicy, HedgePolicy
 from tests.routing.build import deployment, provider
+from tests.support.records import replace
 
 A, B, C = (deployment(f"{name}/m") for name in "abc")
 POLICY = FallbackPolicy(

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
@@ -56,6 +56,7 @@ from llmproxyd.values.snapshot import (
 from tests.exchange.build import Watched, means
 from tests.routing.build import snapshot, target
 from tests.server.values import in_force
+from tests.support.records import replace
 
 CHAT = "/v1/chat/completions"
 MESSAGES = "/v1/messages"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from llmproxyd.values.snapshot import DetectRule, Privacy, Tenant, VirtualKey, Z
 from tests.exchange.build import deployment_at
 from tests.server.door import Door, open_door
 from tests.support.fake_provider import FakeProvider
+from tests.support.records import replace
 
 LOWER = "x-llmproxyd-lower-label"
 MAIL = [{"role": "user", "content": "write to jane.roe@corp-mail.com please"}]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -26,6 +25,7 @@ from llmproxyd.values.failure import Failure, FailureKind
 from llmproxyd.values.secret import Secret
 from llmproxyd.values.snapshot import Credential, Deployment, Place, Probe, Provider
 from tests.server.values import CANARY, deployment, provider, snapshot
+from tests.support.records import replace
 
 OPENAI = provider("openai", place=Place("providers.yaml", 3, 3))
 LOCAL = provider("vllm", secret=None, keyless=True, base_url="http://localhost:8000/v1")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 from llmproxyd.server.explain import explain_plan
 from llmproxyd.values.failure import Failure, FailureKind
@@ -23,6 +22,7 @@ from llmproxyd.values.snapshot import (
     TargetKind,
     Zone,
 )
+from tests.support.records import replace
 
 PROVIDER = Provider(
     "openai",

@@ -6,7 +6,6 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -31,6 +30,7 @@ from tests.support.fake_provider import (
     hang,
     stream,
 )
+from tests.support.records import replace
 
 BUSY = answer(503, b'{"error": {"message": "busy"}}')
 BRIEF = Timeouts(connect_s=2.0, first_token_s=0.15, stall_s=20.0, total_s=20.0)

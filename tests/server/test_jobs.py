@@ -7,7 +7,6 @@ import json
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +32,7 @@ from tests.support.fake_provider import (
     hang,
     stream,
 )
+from tests.support.records import replace
 
 LATER = {"Prefer": "respond-async"}
 RESPONSES = "/v1/responses"

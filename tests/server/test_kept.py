@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
@@ -20,6 +19,7 @@ from tests.exchange.test_books import Ledger
 from tests.server.door import CHAT, Door, open_door
 from tests.support.fake_provider import Exchange as Wire
 from tests.support.fake_provider import FakeProvider, answer, chat_frames, good_chat, hang, stream
+from tests.support.records import replace
 
 ALL = CachePolicy(rules=(CacheRule("all", None, 3600.0),))
 BUSY = answer(503, b'{"error": {"message": "busy"}}')

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 
 import pytest
 
@@ -12,6 +11,7 @@ from llmproxyd.values.snapshot import Zone
 from tests.exchange.build import deployment_at
 from tests.server.door import CHAT, MESSAGES, Door, open_door
 from tests.support.fake_provider import FakeProvider, answer
+from tests.support.records import replace
 
 HEADER = "x-llmproxyd-max-cost"
 BUSY = answer(503, b'{"error": {"message": "busy"}}')

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from random import Random
 from time import perf_counter
 
@@ -19,6 +18,7 @@ from llmproxyd.values.snapshot import (
 from tests.routing.build import deployment, privacy, provider, snapshot
 from tests.simulation.simulator import Simulation, Tally
 from tests.simulation.world import Server, draw_outages
+from tests.support.records import replace
 
 DAY_S = 86_400.0
 YEAR_DAYS = 365

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tests.faults.harness import Rig
 from tests.faults.load import Load, Told, request_bytes
+from tests.support.records import replace
 
 ONE = Load(1.0, 1)
 _HEARD_S = 20.0

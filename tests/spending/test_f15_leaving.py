@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pytest
 
@@ -17,6 +17,7 @@ from tests.faults.report import percentile
 from tests.spending.audit import LEFT, Pair, Row, paired, rows_of
 from tests.spending.clients import leave, state_dir, until
 from tests.spending.served import PRICED, Bill, Metered, all_bills, metered, plain_counts
+from tests.support.records import replace
 
 TALKATIVE = Pace(first_s=0.030, pieces=300, pause_s=0.008)
 SILENT = Pace(first_s=30.0, pieces=1, pause_s=0.0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from dataclasses import replace
 
 from tests.faults.conftest import NewRig
 from tests.faults.figures import Figures
@@ -16,6 +15,7 @@ from tests.spending.audit import LEFT, Pair, Row, differences, misjudged, paired
 from tests.spending.clients import ask, leave, naming, send, state_dir
 from tests.spending.served import PRICED, Metered, all_bills, metered
 from tests.support.fake_provider import Exchange, Manner
+from tests.support.records import replace
 
 ROUTING = """
 version: 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,6 +21,7 @@ from llmproxyd.values.failure import Failure, FailureKind
 from llmproxyd.values.ledger import Total
 from llmproxyd.values.snapshot import Tenant
 from tests.routing.build import deployment, snapshot
+from tests.support.records import replace
 
 NOW_S = datetime(2026, 11, 21, 10, 30, tzinfo=UTC).timestamp()
 HOUR_S, DAY_S = 3600.0, 86_400.0

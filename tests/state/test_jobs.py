@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from hypothesis import strategies as st
 from llmproxyd.state.job_file import VERSION, StoreError
 from llmproxyd.state.jobs import ENTRY_BYTES, JobStore, KeyTaken, QueueFull
 from llmproxyd.values.job import JobKind, JobResult, JobState, Task
+from tests.support.records import replace
 
 NOW_S = 1_795_000_000.0
 DAY_S = 24 * 3600.0

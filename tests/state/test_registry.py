@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +18,7 @@ from llmproxyd.values.failure import Failure, FailureKind
 from llmproxyd.values.plan import Breaker, Gauge
 from llmproxyd.values.snapshot import Deployment, Snapshot, Zone
 from tests.routing.build import deployment, provider, snapshot
+from tests.support.records import replace
 
 GOOD = Outcome(True, None, 0.2, 1.0)
 BUSY = Outcome(False, Failure(FailureKind.OVERLOADED, "busy", detail="529 from upstream"), None, 0.1)

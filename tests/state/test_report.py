@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import asdict
-
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -91,7 +90,7 @@ def test_a_jump_of_the_wall_clock_moves_told_times_and_nothing_else(
             desk.probe(event, now_s)
         else:
             desk.call(one, event, now_s)
-    before, after = (asdict(desk.provider(now_s, 1e9 + by_s)) for by_s in (0.0, jump_s))
+    before, after = (msgspec.to_builtins(desk.provider(now_s, 1e9 + by_s)) for by_s in (0.0, jump_s))
     for told, moved in ((before, after), *zip(before["deployments"], after["deployments"], strict=True)):
         for name in ("last_checked_s", "last_success_s", "last_failure_s"):
             then_s, moved_s = told.pop(name), moved.pop(name)

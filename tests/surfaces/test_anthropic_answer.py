@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ from llmproxyd.values.answer import Answer, Choice, Finish, TokenCount, Vectors
 from llmproxyd.values.cost import Usage
 from llmproxyd.values.replay import unseal_thought
 from llmproxyd.values.request import Dialect, Operation, Part, Refusal, Request, Text, Thinking, ToolCall
+from tests.support.records import replace
 
 OWN = Dialect.ANTHROPIC_MESSAGES
 REQUEST = Request(Operation.CHAT, OWN, "anthropic-messages", "smart", False, b"{}", {})

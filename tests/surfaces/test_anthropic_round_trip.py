@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -47,6 +46,7 @@ from llmproxyd.values.snapshot import Deployment, Quirks
 from tests import wire
 from tests.adapters import build
 from tests.adapters.anthropic_build import NEW, ask, deployment, envelope
+from tests.support.records import replace
 from tests.surfaces.test_anthropic_stream import frames_of, message_of
 
 OWN = Dialect.ANTHROPIC_MESSAGES

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,6 +23,7 @@ from llmproxyd.values.request import (
     ToolResult,
 )
 from tests.adapters.build import PLACES, ask, surface_at
+from tests.support.records import replace
 
 CHAT, COMPLETIONS, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
 HELLO = {"role": "user", "content": "hello"}

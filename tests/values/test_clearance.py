@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import pickle
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import FrozenInstanceError
 
 import pytest
 
 from llmproxyd.values.clearance import Clearance, ConstantCall, NotCleared, constant_call, grant, require
 from llmproxyd.values.contracts import Call
 from tests.routing.build import deployment, provider
+from tests.support.records import replace
 
 OUTSIDE = provider("openai", clearance=1)
 GPT = deployment("openai/gpt", OUTSIDE)
@@ -39,7 +40,7 @@ def test_it_is_neither_changed_nor_copied_nor_written_down() -> None:
     with pytest.raises(FrozenInstanceError):
         given.label_rank = 0  # type: ignore[misc]
     with pytest.raises((ValueError, NotCleared)):
-        replace(given, deployment="another")  # type: ignore[call-arg]
+        replace(given, deployment="another")
     for way in (copy.copy, copy.deepcopy, pickle.dumps):
         with pytest.raises(NotCleared):
             way(given)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -56,17 +55,12 @@ def as_json(events: Iterable[Event]) -> list[dict[str, Any]]:
     return [{"event": type(event).__name__, **_fields(event)} for event in events]
 
 
-def _fields(value: Any) -> dict[str, Any]:
-    if isinstance(value, msgspec.Struct):
-        told: dict[str, Any] = msgspec.to_builtins(value)  # leaves defaults out itself
-        return told
-    shown = {}
-    for field in dataclasses.fields(value):
-        item = getattr(value, field.name)
-        if item != field.default:
-            shown[field.name] = _fields(item) if _is_record(item) else item
-    return shown
-
-
-def _is_record(value: Any) -> bool:
-    return dataclasses.is_dataclass(value) or isinstance(value, msgspec.Struct)
+def _fields(value: msgspec.Struct) -> dict[str, Any]:
+    names, defaults = value.__struct_fields__, value.__struct_defaults__
+    usual = dict(zip(reversed(names), reversed(defaults), strict=False))
+    items = {name: getattr(value, name) for name in names}
+    return {
+        name: _fields(item) if isinstance(item, msgspec.Struct) else item
+        for name, item in items.items()
+        if name not in usual or item != usual[name]
+    }

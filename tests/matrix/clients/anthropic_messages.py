@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import anthropic
@@ -27,6 +26,7 @@ from tests.matrix.scene import (
     Tokens,
     Wish,
 )
+from tests.support.records import replace
 
 _TOOLS = [{"name": TOOL, "description": TOOL_WORDS, "input_schema": PARAMETERS}]
 _FORMAT = {"format": {"type": "json_schema", "schema": SCHEMA}}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import httpx2
@@ -27,6 +26,7 @@ from tests.matrix.scene import (
     Tokens,
     Wish,
 )
+from tests.support.records import replace
 
 _TOOLS = [
     {"type": "function", "function": {"name": TOOL, "description": TOOL_WORDS, "parameters": PARAMETERS}}

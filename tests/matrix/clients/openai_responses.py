@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 from openai.types.responses import Response, ResponseStreamEvent
@@ -23,6 +22,7 @@ from tests.matrix.scene import (
     Tokens,
     Wish,
 )
+from tests.support.records import replace
 
 _TOOLS = [
     {"type": "function", "name": TOOL, "description": TOOL_WORDS, "parameters": PARAMETERS, "strict": False}

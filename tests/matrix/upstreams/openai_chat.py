@@ -7,7 +7,6 @@ send back: so do these doubles.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pydantic
@@ -31,6 +30,7 @@ from tests.matrix.upstreams.base import (
     halves,
     vector,
 )
+from tests.support.records import replace
 
 _SEAL = "c2VhbC1vZi1hLXRob3VnaHQ="
 _USAGE = {

@@ -7,7 +7,6 @@ OpenAI refuses it elsewhere: function tools with an effort.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 from openai.types.responses import Response, ResponseStreamEvent
@@ -21,6 +20,7 @@ from tests.matrix.scene import TOOL, Said, Tokens, ToolUse
 from tests.matrix.shape import check
 from tests.matrix.upstreams.base import Recording, Upstream, encode, halves, named
 from tests.matrix.upstreams.openai_chat import azure_error, error
+from tests.support.records import replace
 
 _SEAL = "gAAAAsealofathought"
 _USAGE = {
