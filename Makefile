@@ -13,15 +13,20 @@ WORKERS := $(shell echo $$(($$(nproc) * 2)))
 # Where long forms measure time, and so run one after the other.
 TIMED  := tests/faults tests/spending tests/scenarios
 
+# Compiled tests and modules are kept, whatever the shell that calls us thinks of that.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: run test proof check lint types bench bench-privacy bench-privacy-heldout setup lock clean
 
 run: $(STAMP)
 	$(BIN)/llmproxyd run --config-dir . --state-dir .state
 
-# Tests that measure time run alone, after the others.
+# Tests that measure time run alone, after the others. Each worker reads all of the tests: that is quick where they have been
+# read before, so first each processor reads a part of them.
 test: $(STAMP)
+	-@find tests -name 'test_*.py' | xargs -P $$(nproc) -n 64 $(BIN)/python -m pytest --collect-only >/dev/null 2>&1
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not quiet and not proof" $(PYTEST_ARGS)
-	$(BIN)/python -m pytest -m "quiet and not proof" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "quiet and not proof" $(PYTEST_ARGS) $$(grep -rl --include='test_*.py' mark.quiet tests)
 
 # Many of them measure time: run nothing else meanwhile.
 proof: $(STAMP)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import stat
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from tests.support.daemon import Daemon
 
@@ -15,8 +17,13 @@ MOCK = "version: 1\nproviders: {mock: {models: [{id: echo, mock: {}}]}}\n"
 CHAT = json.dumps({"model": "auto", "messages": [{"role": "user", "content": "hi"}]}).encode()
 
 
-@pytest.fixture
-async def served(daemon: Daemon) -> Any:
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Daemon]:
+    """One for all: nothing that is done to it here may change it."""
+    daemon = Daemon(tmp_path_factory.mktemp("served"))
     daemon.write(MOCK)
     async with daemon:
         yield daemon
@@ -187,9 +194,9 @@ async def test_logs_never_hold_what_was_said(served: Daemon) -> None:
     secret = "the patient Zebulon Quirk has a rare condition"
     body = json.dumps({"model": "auto", "messages": [{"role": "user", "content": secret}]}).encode()
     assert (await say(served, post(served, body))).status == 200
-    broken = body.replace(b'"role": "user"', b'"role": 7')
+    broken, logged = body.replace(b'"role": "user"', b'"role": 7'), len(served.log)
     await say(served, post(served, broken))
-    await served.logged("exchange")
+    await served.logged("exchange", after=logged)
     assert "Zebulon" not in "\n".join(served.raw_log)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import httpx2 as httpx
 import openai
 import pytest
+import pytest_asyncio
 
 from tests.support.daemon import Daemon
 from tests.support.fake_provider import Exchange, FakeProvider, answer, stream
@@ -78,22 +79,36 @@ async def replay_home(exchange: Exchange) -> None:
         await answer(body=recording("ollama_chat/whole/response.json"))(exchange)
 
 
-@pytest.fixture(params=["tcp", "unix"])
-async def sdk(
-    request: pytest.FixtureRequest, daemon: Daemon, first: FakeProvider, second: FakeProvider
-) -> AsyncIterator[openai.AsyncOpenAI]:
-    first.manner, second.manner = replay_cloud, replay_home
-    daemon.write(PROVIDERS.format(cloud=first.url, home=second.url.removesuffix("/v1")))
-    async with daemon:
-        transport = httpx.AsyncHTTPTransport(uds=str(daemon.socket_path)) if request.param == "unix" else None
-        base = daemon.url if request.param == "tcp" else "http://localhost"
-        async with openai.AsyncOpenAI(
-            api_key="any",
-            base_url=base + "/v1",
-            max_retries=0,
-            http_client=httpx.AsyncClient(transport=transport),
-        ) as client:
-            yield client
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def cloud() -> AsyncIterator[FakeProvider]:
+    async with FakeProvider(replay_cloud) as provider:
+        yield provider
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def served(tmp_path_factory: pytest.TempPathFactory, cloud: FakeProvider) -> AsyncIterator[Daemon]:
+    """One for all: nothing that is done to it here may change it."""
+    daemon = Daemon(tmp_path_factory.mktemp("served"))
+    async with FakeProvider(replay_home) as home:
+        daemon.write(PROVIDERS.format(cloud=cloud.url, home=home.url.removesuffix("/v1")))
+        async with daemon:
+            yield daemon
+
+
+@pytest_asyncio.fixture(params=["tcp", "unix"], loop_scope="module")
+async def sdk(request: pytest.FixtureRequest, served: Daemon) -> AsyncIterator[openai.AsyncOpenAI]:
+    transport = httpx.AsyncHTTPTransport(uds=str(served.socket_path)) if request.param == "unix" else None
+    base = served.url if request.param == "tcp" else "http://localhost"
+    async with openai.AsyncOpenAI(
+        api_key="any",
+        base_url=base + "/v1",
+        max_retries=0,
+        http_client=httpx.AsyncClient(transport=transport),
+    ) as client:
+        yield client
 
 
 @pytest.mark.parametrize("model", ["gpt-6-sol", "llama3.2:3b"])
@@ -192,12 +207,7 @@ def blocking(url: str, uds: str | None) -> Iterator[openai.OpenAI]:
 
 
 @pytest.mark.parametrize("over", ["tcp", "unix"])
-async def test_the_blocking_client(
-    daemon: Daemon, first: FakeProvider, second: FakeProvider, over: str
-) -> None:
-    first.manner, second.manner = replay_cloud, replay_home
-    daemon.write(PROVIDERS.format(cloud=first.url, home=second.url.removesuffix("/v1")))
-
+async def test_the_blocking_client(served: Daemon, over: str) -> None:
     def work(url: str, uds: str | None) -> list[str]:
         with blocking(url, uds) as client:
             whole = client.chat.completions.create(model="gpt-6-sol", messages=ASK)
@@ -205,15 +215,14 @@ async def test_the_blocking_client(
             said = "".join(chunk.choices[0].delta.content or "" for chunk in streamed if chunk.choices)
             return [whole.choices[0].message.content or "", said]
 
-    async with daemon:
-        told = await asyncio.to_thread(
-            work, *(("http://localhost", str(daemon.socket_path)) if over == "unix" else (daemon.url, None))
-        )
+    told = await asyncio.to_thread(
+        work, *(("http://localhost", str(served.socket_path)) if over == "unix" else (served.url, None))
+    )
     assert all(text.startswith(TEXT) for text in told)
 
 
 async def test_what_goes_to_openai_is_the_clients_own_body(
-    sdk: openai.AsyncOpenAI, first: FakeProvider
+    sdk: openai.AsyncOpenAI, cloud: FakeProvider
 ) -> None:
     """Verbatim: unknown fields included, credentials and hop-by-hop headers excluded."""
     await sdk.chat.completions.create(
@@ -222,7 +231,7 @@ async def test_what_goes_to_openai_is_the_clients_own_body(
         extra_body={"future_field": {"a": [1, 2.0]}},
         extra_headers={"cookie": "a=b", "x-custom": "kept here"},
     )
-    seen = first.seen[-1]
+    seen = cloud.seen[-1]
     assert seen.json == {"model": "gpt-6-sol", "messages": ASK, "future_field": {"a": [1, 2.0]}}
     assert "Bearer any" not in seen.headers.values()
     assert "cookie" not in seen.headers
