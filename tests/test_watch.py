@@ -396,8 +396,8 @@ async def test_a_storm_of_saves_is_read_a_few_times_and_the_last_one_wins(tmp_pa
                 await save(file, f"version {number}")
                 await asyncio.sleep(0.02)
             await save(file, "last")
-            took_s = asyncio.get_running_loop().time() - started_s
             await follower.reads("last", timeout_s=1.0)
+            took_s = asyncio.get_running_loop().time() - started_s
         # A reading every 400 ms at most, the one at the start, and one or two when it is over.
         assert len(follower.read) + follower.torn <= 3 + took_s / watch.CAP_S
         assert all(text and text.startswith(("version", "last", "start")) for text in follower.texts)
