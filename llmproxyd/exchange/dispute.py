@@ -70,14 +70,16 @@ def _plausible(usage: Usage) -> bool:
     """Both sides are there, nothing is negative or larger than its whole, and thought alone could explain the size."""
     if not (usage.input_tokens > 0 and 0 < usage.output_tokens <= _UNSEEN_TOKENS):
         return False
-    if usage.billed is None and usage.cost_nanos is None and not any(_shares_of(usage)):
+    shares = _shares_of(usage)
+    if usage.billed is None and usage.cost_nanos is None and not any(shares):
         return True
-    return _negative(usage) is None and _contradiction(usage) is None
+    return _negative(usage, shares) is None and _contradiction(usage) is None
 
 
 def _examine(told: Usage, ours: Estimate) -> Judged:
     no_input, no_output = _doubt_input(told, ours), _doubt_output(told, ours)
-    reasons = [why for why in (no_input, no_output, _negative(told), _contradiction(told)) if why]
+    negative = _negative(told, _shares_of(told))
+    reasons = [why for why in (no_input, no_output, negative, _contradiction(told)) if why]
     estimated = bool(told.estimated or no_input or no_output)
     if not reasons:
         return Judged(told, told=told, estimated=estimated)
@@ -108,9 +110,9 @@ def _doubt_output(told: Usage, ours: Estimate) -> str | None:
     return None
 
 
-def _negative(usage: Usage) -> str | None:
+def _negative(usage: Usage, shares: tuple[int, ...]) -> str | None:
     """The first share, or sum charged, below zero."""
-    if min(_shares_of(usage)) < 0:
+    if min(shares) < 0:
         return next(f"{name} is negative" for name in _SHARES if getattr(usage, name) < 0)
     if usage.billed is not None and min(usage.billed) < 0:
         return "what is billed is negative"
@@ -120,14 +122,16 @@ def _negative(usage: Usage) -> str | None:
 def _contradiction(usage: Usage) -> str | None:
     """A share that is larger than its whole."""
     cached = usage.cache_read_tokens + usage.cache_write_tokens + usage.cache_write_1h_tokens
-    for share, what, whole, side in (
-        (cached, "cached", usage.input_tokens, "input"),
-        (usage.input_audio_tokens, "audio", usage.input_tokens, "input"),
-        (usage.reasoning_tokens, "reasoning", usage.output_tokens, "output"),
-        (usage.output_audio_tokens, "audio", usage.output_tokens, "output"),
-    ):
-        if share > max(0, whole):
-            return f"{share} {what} of {whole} {side} tokens"
+    read, written = usage.input_tokens, usage.output_tokens
+    if max(cached, usage.input_audio_tokens) > max(0, read):
+        share, what = (cached, "cached") if cached > max(0, read) else (usage.input_audio_tokens, "audio")
+        return f"{share} {what} of {read} input tokens"
+    if max(usage.reasoning_tokens, usage.output_audio_tokens) > max(0, written):
+        thought = usage.reasoning_tokens > max(0, written)
+        share, what = (
+            (usage.reasoning_tokens, "reasoning") if thought else (usage.output_audio_tokens, "audio")
+        )
+        return f"{share} {what} of {written} output tokens"
     return None
 
 

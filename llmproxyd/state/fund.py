@@ -61,11 +61,8 @@ class Balance:
     @property
     def share(self) -> float:
         """How much of the amount is spent, 1.0: all of it; may be more. Of money and tokens, what is further on."""
-        budget, shares = self.budget, [0.0]
-        for spent, amount in ((self.spent_nanos, budget.nanos), (self.spent_tokens, budget.tokens)):
-            if amount is not None:
-                shares.append(spent / amount if amount else 1.0)
-        return max(shares)
+        budget = self.fund.budget
+        return max(_share(self.spent_nanos, budget.nanos), _share(self.spent_tokens, budget.tokens))
 
     def fits(self, nanos: int | None, tokens: int) -> bool:
         """Whether so much can be reserved. What costs nothing always fits, an unknown price fits no amount of money."""
@@ -95,10 +92,12 @@ class Balance:
 
     def newly_passed(self) -> tuple[float, ...]:
         """The thresholds to tell now, lowest first; each is given once."""
-        thresholds = self.budget.alert_at
+        thresholds = self.fund.budget.alert_at
         if not thresholds:
             return ()
         share, told = self.share, self.told
+        if share < min(thresholds):
+            return ()
         passed = tuple(t for t in thresholds if t <= share and t not in told)
         if passed:
             self.told = told.union(passed)
@@ -131,6 +130,12 @@ class Balance:
             to_s=self.window.to_s,
             shared=self.name == SHARED and budget.scope is not Scope.OVERALL,
         )
+
+
+def _share(spent: int, amount: int | None) -> float:
+    if amount is None:
+        return 0.0
+    return max(0.0, spent / amount) if amount else 1.0
 
 
 class Account:
