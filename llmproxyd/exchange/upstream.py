@@ -264,7 +264,7 @@ class _MockReply(msgspec.Struct):
     chunks: list[bytes]
     behaviour: Mock
     sleep: Callable[[float], Awaitable[None]]
-    _sent: int = msgspec.field(default=0)
+    _sent: int = 0
 
     async def read(self) -> bytes:
         if self._sent >= len(self.chunks):
