@@ -42,31 +42,31 @@ class Period:
         last = self._last
         if last.from_s <= now_s < last.to_s:
             return last
-        found = self._last = self._find(now_s, self._zone)
+        # Windows begin at whole seconds; a datetime would round the last half microsecond of a day up into the next.
+        found = self._last = self._find(floor(now_s), self._zone)
         return found
 
 
-def _hour(now_s: float, zone: ZoneInfo) -> Window:
+def _hour(now_s: int, zone: ZoneInfo) -> Window:
     offset = datetime.fromtimestamp(now_s, zone).utcoffset()
     assert offset is not None, "a zone has an offset at any time"
     # Counted from the offset, not from the face of the clock: that shows the hour before a change back twice.
-    whole_s = floor(now_s)
-    from_s = float(whole_s - (whole_s + int(offset.total_seconds())) % _HOUR_S)
+    from_s = float(now_s - (now_s + int(offset.total_seconds())) % _HOUR_S)
     return Window(from_s, from_s + _HOUR_S)
 
 
-def _day(now_s: float, zone: ZoneInfo) -> Window:
+def _day(now_s: int, zone: ZoneInfo) -> Window:
     today = datetime.fromtimestamp(now_s, zone).date()
     return _between(today, today + timedelta(days=1), zone)
 
 
-def _week(now_s: float, zone: ZoneInfo) -> Window:
+def _week(now_s: int, zone: ZoneInfo) -> Window:
     today = datetime.fromtimestamp(now_s, zone).date()
     monday = today - timedelta(days=today.weekday())
     return _between(monday, monday + timedelta(days=7), zone)
 
 
-def _month(now_s: float, zone: ZoneInfo) -> Window:
+def _month(now_s: int, zone: ZoneInfo) -> Window:
     first = datetime.fromtimestamp(now_s, zone).date().replace(day=1)
     return _between(first, (first + timedelta(days=31)).replace(day=1), zone)
 
@@ -80,7 +80,7 @@ def _begin(day: date, zone: ZoneInfo) -> float:
     return datetime(day.year, day.month, day.day, tzinfo=zone).timestamp()
 
 
-_FINDERS: Final[Mapping[Per, Callable[[float, ZoneInfo], Window]]] = {
+_FINDERS: Final[Mapping[Per, Callable[[int, ZoneInfo], Window]]] = {
     Per.HOUR: _hour,
     Per.DAY: _day,
     Per.WEEK: _week,

@@ -7,7 +7,7 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from llmproxyd.state.periods import Period, Window
@@ -70,6 +70,7 @@ def test_an_hour_that_the_clock_shows_twice_is_two_windows() -> None:
     assert second == Window(first.to_s, first.to_s + 3600)
 
 
+@example(Per.DAY, "UTC", [at("2037-01-01") - 2e-7])
 @given(
     per=st.sampled_from(Per),
     zone=st.sampled_from(ZONES),
