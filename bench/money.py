@@ -284,13 +284,17 @@ def main(arguments: Sequence[str]) -> int:
         ("booking a request, to its end, p50", whole, 0.5),
         ("booking a request, to its end, p99", whole, 0.99),
         ("booking a request, before its answer, p50", before, 0.5),
-        ("booking a request, before its answer, p99", before, 0.99),
     ):
         print(f"{what:58}{typical(values, share) * micro:10,.1f} µs")
-    # The slowest hundredth of work so short is as much the machine's: the quietest round tells what is ours.
     quietest_s = min(percentile(values, 0.99) for values in before)
+    print(f"{'the same of the quietest round':58}{quietest_s * micro:10,.1f} µs")
     kept = [
-        tell("the same in the quietest round", quietest_s * micro, MAX_ADDED_S * micro, "µs"),
+        tell(
+            "booking a request, before its answer, p99",
+            typical(before, 0.99) * micro,
+            MAX_ADDED_S * micro,
+            "µs",
+        ),
         tell(
             "entry in SQLite after its request, p99",
             percentile(waited_s, 0.99) * milli,
