@@ -17,12 +17,12 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from bench import load as clients
 from bench.__main__ import ROOT, chat, process
@@ -63,7 +63,6 @@ budgets:
   - {name: everything, usd: 1000000, per: month}
   - {name: projects, scope: {project: each}, usd: 100000, per: day}
 """
-T = TypeVar("T")
 USED = Usage(820, 400, cache_read_tokens=512)
 
 
@@ -154,19 +153,13 @@ def open_till(directory: Path) -> Iterator[Till]:
 
 def added(till: Till, requests: int, rate: float) -> list[Booked]:
     """What the books take of each request, with SQLite following in its thread as it does in the daemon."""
-    booked = at_rate(till.one_request, requests, rate)
-    assert till.ledger.flush(), "the ledger did not follow"
-    return booked
-
-
-def at_rate(work: Callable[[], T], times: int, rate: float) -> list[T]:
-    """What ``work`` returns, each time it is due: ``rate`` times a second."""
-    done, due_s = [], time.perf_counter()
-    for _ in range(times):
+    booked, due_s = [], time.perf_counter()
+    for _ in range(requests):
         due_s += 1 / rate
         time.sleep(max(0.0, due_s - time.perf_counter()))
-        done.append(work())
-    return done
+        booked.append(till.one_request())
+    assert till.ledger.flush(), "the ledger did not follow"
+    return booked
 
 
 def durable_s(till: Till, directory: Path, requests: int) -> list[float]:
@@ -287,7 +280,7 @@ def main(arguments: Sequence[str]) -> int:
     ):
         print(f"{what:58}{typical(values, share) * micro:10,.1f} µs")
     quietest_s = min(percentile(values, 0.99) for values in before)
-    print(f"{'the same of the quietest round':58}{quietest_s * micro:10,.1f} µs")
+    print(f"{'before its answer, p99 of the quietest round':58}{quietest_s * micro:10,.1f} µs")
     kept = [
         tell(
             "booking a request, before its answer, p99",

@@ -122,16 +122,14 @@ def _negative(usage: Usage, shares: tuple[int, ...]) -> str | None:
 def _contradiction(usage: Usage) -> str | None:
     """A share that is larger than its whole."""
     cached = usage.cache_read_tokens + usage.cache_write_tokens + usage.cache_write_1h_tokens
-    read, written = usage.input_tokens, usage.output_tokens
-    if max(cached, usage.input_audio_tokens) > max(0, read):
-        share, what = (cached, "cached") if cached > max(0, read) else (usage.input_audio_tokens, "audio")
-        return f"{share} {what} of {read} input tokens"
-    if max(usage.reasoning_tokens, usage.output_audio_tokens) > max(0, written):
-        thought = usage.reasoning_tokens > max(0, written)
-        share, what = (
-            (usage.reasoning_tokens, "reasoning") if thought else (usage.output_audio_tokens, "audio")
-        )
-        return f"{share} {what} of {written} output tokens"
+    for share, what, whole, side in (
+        (cached, "cached", usage.input_tokens, "input"),
+        (usage.input_audio_tokens, "audio", usage.input_tokens, "input"),
+        (usage.reasoning_tokens, "reasoning", usage.output_tokens, "output"),
+        (usage.output_audio_tokens, "audio", usage.output_tokens, "output"),
+    ):
+        if share > max(0, whole):
+            return f"{share} {what} of {whole} {side} tokens"
     return None
 
 

@@ -54,6 +54,9 @@ Record: TypeAlias = Head | Intent | Settlement
 _RecordT = TypeVar("_RecordT", bound=Intent | Settlement)
 
 _KINDS: Final[dict[type, bytes]] = {Head: b"h ", Intent: b"i ", Settlement: b"s "}
+_counts_of: Final = attrgetter(
+    *(name for name in Usage.__struct_fields__ if name.endswith("_tokens")), "web_searches"
+)
 _encode = msgspec.json.Encoder().encode
 _DECODERS: Final[dict[bytes, msgspec.json.Decoder[Any]]] = {
     kind: msgspec.json.Decoder(type_) for type_, kind in _KINDS.items()
@@ -126,11 +129,6 @@ def _record(body: bytes, at: int, end: int) -> Record | Damage:
     except msgspec.DecodeError:
         return Damage(at, end - at, torn=False)
     return record
-
-
-_counts_of: Final = attrgetter(
-    *(name for name in Usage.__struct_fields__ if name.endswith("_tokens")), "web_searches"
-)
 
 
 # --- what a record may hold -------------------------------------------------------------------------------------

@@ -96,7 +96,7 @@ class Balance:
         if not thresholds:
             return ()
         share, told = self.share, self.told
-        if share < min(thresholds):
+        if share < thresholds[0]:
             return ()
         passed = tuple(t for t in thresholds if t <= share and t not in told)
         if passed:
