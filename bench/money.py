@@ -99,9 +99,13 @@ class Till:
 
     def record(self) -> ExchangeRecord:
         self.number += 1
-        claims = (("project", f"project-{self.number % 20}"), ("task", "bench"))
         return ExchangeRecord(
-            f"req_{self.number:08x}", 1, request=self.voice.request, surface="openai-chat", claims=claims
+            f"req_{self.number:08x}",
+            1,
+            request=self.voice.request,
+            surface="openai-chat",
+            project=f"project-{self.number % 20}",
+            task="bench",
         )
 
     def attempt(self) -> RunningAttempt:

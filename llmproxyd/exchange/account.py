@@ -42,8 +42,8 @@ class AttemptRecord(msgspec.Struct, frozen=True):
 
 class ExchangeRecord(msgspec.Struct):
     """One exchange. Seconds are differences; ``overhead_s`` is the time up to the commit that was ours, not the
-    provider's. ``cost_nanos`` None: unknown. ``tenant`` and ``key_id`` empty: nobody in particular. ``disputed``: why the usage told is
-    not believed. ``waited_s``: in lines for providers, all attempts together. ``continued``: how often another
+    provider's. ``cost_nanos`` None: unknown. ``project``, ``user`` and ``task``: what the caller said of itself, and
+    ``tenant`` and ``key_id``: empty if nothing. ``disputed``: why the usage told is not believed. ``waited_s``: in lines for providers, all attempts together. ``continued``: how often another
     deployment took up a stream that had broken off. ``cache``: what it did, as the client is told."""
 
     request_id: str
@@ -62,20 +62,15 @@ class ExchangeRecord(msgspec.Struct):
     total_s: float = 0.0
     overhead_s: float = 0.0
     bytes_out: int = 0
-    claims: tuple[tuple[str, str], ...] = ()
+    project: str = ""
+    user: str = ""
+    task: str = ""
     tenant: str = ""
     key_id: str = ""
     disputed: str | None = None
     waited_s: float = 0.0
     continued: int = 0
     cache: str = "off"
-
-    def claim(self, name: str) -> str:
-        """What the caller said of itself under ``project``, ``user`` or ``task``; empty if nothing."""
-        for known, value in self.claims:
-            if known == name:
-                return value
-        return ""
 
     @property
     def sent(self) -> int:

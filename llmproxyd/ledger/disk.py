@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sqlite3
 from contextlib import suppress
 from pathlib import Path
 
 LOCK_WAIT_S = 1.0
+
+# os.write lets other threads run meanwhile, and then has to wait for whoever does: for some microseconds of writing to
+# the page cache the event loop waited up to half a millisecond for the thread that fills SQLite.
+_write = ctypes.PyDLL(None).write
+_write.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t)
+_write.restype = ctypes.c_ssize_t
 
 
 class Disk:
@@ -19,7 +26,8 @@ class Disk:
         return os.open(path, flags, 0o600)
 
     def write(self, fd: int, data: bytes) -> int:
-        return os.write(fd, data)
+        written: int = _write(fd, data, len(data))
+        return written if written >= 0 else os.write(fd, data)  # which says what is wrong
 
     def truncate(self, fd: int, size_bytes: int) -> None:
         os.ftruncate(fd, size_bytes)

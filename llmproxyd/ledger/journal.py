@@ -140,8 +140,8 @@ def _is_payable(record: Intent | Settlement) -> bool:
     return (
         _is_money(record.cost_nanos)
         and _is_money(record.saved_nanos)
-        and _is_countable(record.usage)
-        and _is_countable(record.estimate)
+        and (record.usage is None or _is_countable(record.usage))
+        and (record.estimate is None or _is_countable(record.estimate))
     )
 
 
@@ -149,9 +149,7 @@ def _is_money(nanos: int | None) -> bool:
     return nanos is None or -MAX_NANOS <= nanos <= MAX_NANOS
 
 
-def _is_countable(usage: Usage | None) -> bool:
-    if usage is None:
-        return True
+def _is_countable(usage: Usage) -> bool:
     counts: tuple[int, ...] = _counts_of(usage)
     return max(counts) <= MAX_TOKENS and min(counts) >= -MAX_TOKENS
 
@@ -222,7 +220,17 @@ class Journal:
         data = b"".join((*self._held, line)) if self._held else line
         if self.size_bytes + len(data) > MAX_SEGMENT_BYTES:
             raise OSError(errno.EFBIG, "the journal has reached its bound")
-        self._write(data)
+        if self._torn:
+            self._disk.truncate(self._fd, self.size_bytes)
+        self._torn = True
+        try:
+            _write_whole(self._disk, self._fd, data)
+        except OSError:
+            self._disk.truncate(self._fd, self.size_bytes)
+            self._torn = False
+            raise
+        self._torn = False
+        self.size_bytes += len(data)
         if self._held:
             self._held.clear()
             self.held_bytes = 0
@@ -269,19 +277,6 @@ class Journal:
             raise
         self._number += 1
         self._fd, self._path, self.size_bytes, self._torn = fd, path, len(data), False
-
-    def _write(self, data: bytes) -> None:
-        if self._torn:
-            self._disk.truncate(self._fd, self.size_bytes)
-        self._torn = True
-        try:
-            _write_whole(self._disk, self._fd, data)
-        except OSError:
-            self._disk.truncate(self._fd, self.size_bytes)
-            self._torn = False
-            raise
-        self._torn = False
-        self.size_bytes += len(data)
 
 
 def _write_whole(disk: Disk, fd: int, data: bytes) -> None:

@@ -56,7 +56,7 @@ class Ledger:
     ) -> None:
         self._state_dir, self._disk, self._lock_fd, self._journal = state_dir, disk, lock_fd, journal
         self._wall, self._policy, self._alarm = wall, policy, alarm
-        self._writer: Writer | None = None
+        self._writer: Writer  # set by open: it needs a ledger to work for
         self._lock = threading.Lock()
         self._open: dict[str, tuple[Intent, bytes]] = {}
         self._why_held = ""
@@ -144,7 +144,7 @@ class Ledger:
                 if trouble is not None:
                     self._journal.hold(line)
                 self._settled += 1
-                self._thread().put(Entry(known[0], settlement))
+                self._writer.put(Entry(known[0], settlement))
         if known is None:
             _log.error(
                 "ledger.unknown", id=settlement.id, help="settled twice, after a day, or after the end"
@@ -154,7 +154,7 @@ class Ledger:
 
     def describe(self, providers: Iterable[Provider]) -> None:
         """Show these providers in the SQL views from now on; call it after each reload. Returns at once."""
-        self._thread().describe(tuple(providers))
+        self._writer.describe(tuple(providers))
 
     def healthy(self) -> tuple[bool, str]:
         """Whether all can be written, and if not, why and what to do."""
@@ -167,7 +167,7 @@ class Ledger:
 
     def flush(self, timeout_s: float = 5.0) -> bool:
         """Wait until everything settled so far is in SQLite; whether it is. Blocks: not for the event loop."""
-        return self._thread().flush(timeout_s)
+        return self._writer.flush(timeout_s)
 
     async def close(self, timeout_s: float = 5.0) -> bool:
         """Write what is left and let go of the files; whether all of it is in SQLite. If not, the next start does it."""
@@ -179,10 +179,10 @@ class Ledger:
             if self._closed:
                 return True
             self._closed = True
-        done = self._thread().close(timeout_s)
+        done = self._writer.close(timeout_s)
         if not done:
             _log.warning("ledger.unfinished", help="the journal has the rest; the next start books it")
-        if not self._thread().is_alive():
+        if not self._writer.is_alive():
             self._journal.close()
             os.close(self._lock_fd)
         return done
@@ -194,7 +194,7 @@ class Ledger:
             raise LedgerUnavailable("the ledger is closed: the daemon is stopping")
         if intent.id in self._open:
             raise ValueError(f"attempt {intent.id} has begun already")
-        if self._settled - self._thread().booked >= MAX_UNBOOKED:
+        if self._settled - self._writer.booked >= MAX_UNBOOKED:
             raise LedgerUnavailable(f"cost accounting is too far behind: {self._health().reason}")
 
     def _append(self, line: bytes) -> str | None:
@@ -308,10 +308,6 @@ class Ledger:
     def _health(self) -> LedgerHealth:
         troubles = tuple(self._troubles.values())
         return LedgerHealth(not troubles, "; ".join(dict.fromkeys(troubles)))
-
-    def _thread(self) -> Writer:
-        assert self._writer is not None
-        return self._writer
 
 
 def _explain(error: OSError) -> str:

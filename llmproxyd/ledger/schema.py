@@ -64,7 +64,7 @@ COMMIT;
 
 KNOWN_IDS: Final = "SELECT id FROM entries WHERE id IN (SELECT value FROM json_each(?))"
 
-ROWS_AT_ONCE: Final = (16, 4, 1)
+ROWS_AT_ONCE: Final = (16, 8, 4, 2, 1)
 """How many rows one statement inserts; SQLite keeps each of them compiled. More would be more values than older ones bind."""
 
 
@@ -83,6 +83,7 @@ INSERT INTO entries (
   cost_nanos, saved_nanos, first_content_s, total_s, usage, estimate)
 """,
     columns=37,
+    tail="ON CONFLICT (id) DO NOTHING",
 )
 
 ADD_HOURS: Final = _inserts(

@@ -75,27 +75,36 @@ class Store:
         database = self._database
         database.execute("BEGIN IMMEDIATE")
         try:
-            ids = _encode([entry.intent.id for entry in entries]).decode()
-            known = {row[0] for row in database.execute(schema.KNOWN_IDS, (ids,))}
-            fresh = _once([entry for entry in entries if entry.intent.id not in known])
-            if fresh:
-                self._insert(schema.INSERT_ENTRIES, [entry_row(entry) for entry in fresh])
-                self._insert(schema.ADD_HOURS, [(*key, *sums) for key, sums in sums_of(fresh).items()])
-            database.execute("COMMIT")
+            if self._insert(schema.INSERT_ENTRIES, [entry_row(entry) for entry in entries]) == len(entries):
+                self._insert(schema.ADD_HOURS, [(*key, *sums) for key, sums in sums_of(entries).items()])
+                database.execute("COMMIT")
+                return len(entries)
         except BaseException:
             self._undo()
             raise
-        return len(fresh)
+        # Some are booked already, as after a restart that reads the journal again: their sums must not grow twice.
+        self._undo()
+        fresh = self._unknown(entries)
+        return self._add(fresh) if fresh else 0
 
-    def _insert(self, statements: Mapping[int, LiteralString], rows: Sequence[Sequence[Any]]) -> None:
-        done = 0
+    def _insert(self, statements: Mapping[int, LiteralString], rows: Sequence[Sequence[Any]]) -> int:
+        """How many rows were changed or are new."""
+        done = changed = 0
         for count, statement in statements.items():
             while len(rows) - done >= count:
-                self._fill(statement, rows[done : done + count])
+                changed += self._fill(statement, rows[done : done + count])
                 done += count
+        return changed
 
-    def _fill(self, statement: LiteralString, rows: Iterable[Sequence[Any]]) -> None:
-        self._database.execute(statement, tuple(chain.from_iterable(rows)))
+    def _fill(self, statement: LiteralString, rows: Iterable[Sequence[Any]]) -> int:
+        return self._database.execute(statement, tuple(chain.from_iterable(rows))).rowcount
+
+    def _unknown(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Those that are not booked yet, each once; of two with the same id the first."""
+        ids = _encode([entry.intent.id for entry in entries]).decode()
+        known = {row[0] for row in self._database.execute(schema.KNOWN_IDS, (ids,))}
+        fresh = [entry for entry in entries if entry.intent.id not in known]
+        return list({entry.intent.id: entry for entry in reversed(fresh)}.values())[::-1]
 
     def describe(self, providers: Iterable[Provider], wall_s: float) -> None:
         """Put what the operator wrote beside the entries. Providers that are gone stay, as disabled."""
@@ -232,7 +241,3 @@ class LedgerReader:
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
             return f"the question took longer than {self._timeout_s:g} s: ask for a shorter time"
         return f"{self._path} cannot be read: {error}"
-
-
-def _once(entries: list[Entry]) -> list[Entry]:
-    return list({entry.intent.id: entry for entry in reversed(entries)}.values())[::-1]

@@ -34,7 +34,9 @@ TOOLS_TOKENS: Final = 1_024
 """What a provider writes about tools beside their definitions; 264 to 804 by Anthropic's own account."""
 
 _OF_ANY_LENGTH: Final = frozenset({Capability.VISION, Capability.AUDIO, Capability.FILES})
-_WORDLESS: Final = frozenset({Operation.EMBEDDING})
+_TOOLS: Final = Capability.TOOLS
+_COUNT_TOKENS: Final = Operation.COUNT_TOKENS
+_EMBEDDING: Final = Operation.EMBEDDING
 
 
 class Extent(msgspec.Struct, frozen=True, gc=False):
@@ -86,7 +88,7 @@ def at_most(extent: Extent, deployment: Deployment, wall_s: float) -> Bound:
 
     Counting tokens costs nothing anywhere. A provider whose costs are not tracked costs nothing.
     """
-    if extent.operation is Operation.COUNT_TOKENS:
+    if extent.operation is _COUNT_TOKENS:
         return Bound(0, 0, 0.0)
     tokens_in, tokens_out = _most_input(extent, deployment), _most_output(extent, deployment)
     tokens, price = tokens_in + tokens_out, price_in_force(deployment, wall_s)
@@ -110,18 +112,19 @@ def price_in_force(deployment: Deployment, wall_s: float) -> Price | None:
 
 
 def _most_input(extent: Extent, deployment: Deployment) -> int:
-    window = deployment.context_window
-    if not extent.needs.isdisjoint(_OF_ANY_LENGTH):
-        return max(extent.bytes_in, UNKNOWN_WINDOW_TOKENS) if window is None else window
+    window, needs = deployment.context_window, extent.needs
     tokens = extent.bytes_in + FRAME_TOKENS
-    if Capability.TOOLS in extent.needs:
-        tokens += TOOLS_TOKENS
-    return tokens if window is None else min(tokens, window)
+    if needs:
+        if not needs.isdisjoint(_OF_ANY_LENGTH):
+            return max(extent.bytes_in, UNKNOWN_WINDOW_TOKENS) if window is None else window
+        if _TOOLS in needs:
+            tokens += TOOLS_TOKENS
+    return tokens if window is None or tokens < window else window
 
 
 def _most_output(extent: Extent, deployment: Deployment) -> int:
-    if extent.operation in _WORDLESS:
-        return 0
+    if extent.operation is _EMBEDDING:
+        return 0  # nothing is generated
     asked, able = extent.max_output_tokens, deployment.max_output_tokens
     if asked is None:
         usual = max(UNKNOWN_OUTPUT_TOKENS, deployment.provider.quirks.default_max_tokens or 0)

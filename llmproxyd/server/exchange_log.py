@@ -71,7 +71,6 @@ def _fields(record: ExchangeRecord) -> dict[str, Any]:
         fields["failure_detail"] = record.failure.told
     if len(record.attempts) > 1 or record.failure is not None or record.waited_s:
         fields["attempts"] = [_attempt(attempt) for attempt in record.attempts]
-    fields.update(record.claims)
     fields["logger"] = "exchange"
     return fields
 
@@ -79,8 +78,9 @@ def _fields(record: ExchangeRecord) -> dict[str, Any]:
 def _rare(record: ExchangeRecord) -> dict[str, Any]:
     """What most exchanges have nothing to say about."""
     told: dict[str, Any] = {}
-    if record.tenant:
-        told["tenant"] = record.tenant
+    for name in ("tenant", "project", "user", "task"):
+        if value := getattr(record, name):
+            told[name] = value
     if record.waited_s:
         told["queued_ms"] = _ms(record.waited_s)
     if record.continued:

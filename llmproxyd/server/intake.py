@@ -232,7 +232,7 @@ class Intake:
                 tenant=visit.tenant.name if visit.tenant else None,
             )
             question = bind(question, visit.caller, headers, routes.snapshot.privacy)
-            record.claims = claims_of(question)
+            record.project, record.user, record.task = claims_of(question)
             if visit.looked.scan is not NOTHING_FOUND:
                 question = replace(question, scan=visit.looked.scan)
             if self._budgets.active:

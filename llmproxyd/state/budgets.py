@@ -9,13 +9,14 @@ before. A budget that is new begins with what the ledger has (``restore``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 import msgspec
 
 from llmproxyd.state.fund import Balance, Fund
+from llmproxyd.state.periods import Window
 from llmproxyd.state.shortfall import object_to, refusal
 from llmproxyd.values.budget import (
     Bound,
@@ -32,6 +33,9 @@ from llmproxyd.values.snapshot import Deployment, Snapshot
 
 Totals: TypeAlias = Callable[[Iterable[str], float], Mapping[tuple[str, str], Total]]
 """(scopes, since Unix seconds) -> sums by (scope, name): what the ledger answers."""
+
+MAX_REMEMBERED: Final = 2_000
+"""Callers whose balances need not be looked up again as long as no window turns."""
 
 _CALLERS: Final[Mapping[Scope, Callable[[Who], str | None]]] = {
     Scope.TENANT: attrgetter("tenant"),
@@ -61,25 +65,22 @@ class Reservation:
         """Book what it came to, in the windows it was reserved in. ``nanos`` None: nobody knows, so all that was reserved."""
         reserved = self._nanos or 0
         cost = reserved if nanos is None else nanos
+        balances, self._balances = self._balances, ()
+        if not balances:
+            return
+        for balance in balances:
+            balance.book(cost, tokens, reserved, self._tokens)
         # Without a price there was nothing to reserve, so whatever it costs was no more than could be known.
         overrun = tokens > self._tokens or (self._nanos is not None and cost > reserved)
-        balances = self._give_back()
-        for balance in balances:
-            balance.book(cost, tokens)
-        if balances:
-            self._owner._booked(balances, overrun=overrun)
+        self._owner._booked(balances, overrun=overrun)
 
     def release(self) -> None:
         """Nothing was sent, so nothing is owed."""
-        self._give_back()
-
-    def _give_back(self) -> Sequence[Balance]:
         balances, self._balances = self._balances, ()
         for balance in balances:
             balance.hold(-(self._nanos or 0), -self._tokens)
         if balances:
             self._owner.open_reservations -= 1
-        return balances
 
 
 class Later(msgspec.Struct, frozen=True):
@@ -89,14 +90,17 @@ class Later(msgspec.Struct, frozen=True):
     failure: Failure
 
 
+_AskedT = TypeVar("_AskedT")
+_Part: TypeAlias = tuple[Callable[[_AskedT], str | None], Mapping[str, tuple[Fund, ...]], tuple[Fund, ...]]
+"""A scope: (its name in who asks or is asked, funds for one name, funds for each)."""
+
+
 class _Index(msgspec.Struct, frozen=True):
-    """The funds by what they are for. A caller's scope: (its name in ``Who``, funds for one name, funds for each)."""
+    """The funds by what they are for."""
 
     overall: tuple[Fund, ...]
-    callers: tuple[tuple[Callable[[Who], str | None], Mapping[str, tuple[Fund, ...]], tuple[Fund, ...]], ...]
-    answerers: tuple[
-        tuple[Callable[[Deployment], str | None], Mapping[str, tuple[Fund, ...]], tuple[Fund, ...]], ...
-    ]
+    callers: tuple[_Part[Who], ...]
+    answerers: tuple[_Part[Deployment], ...]
 
 
 class Budgets:
@@ -110,6 +114,8 @@ class Budgets:
         self._tell = tell
         self._funds: dict[tuple[str, ...], Fund] = {}
         self._index = _Index((), (), ())
+        self._remembered: dict[Who, tuple[Balance, ...]] = {}
+        self._remembered_in = Window(0.0, 0.0)
         self.active = False
         self.open_reservations = 0
         self.overruns = 0
@@ -132,13 +138,15 @@ class Budgets:
         budget in the way lets it wait and its window turns by then. A Failure is LIMIT_REACHED, or SATURATED where
         somebody else may still answer; its code is ``budget_exceeded`` or ``price_unknown``.
         """
-        balances = self._balances(who, deployment, now_s)
+        balances = self._callers_balances(who, now_s)
+        if self._index.answerers:
+            balances += self._answerers_balances(deployment, now_s)
         full = [balance for balance in balances if not balance.fits(nanos, tokens)]
         if full:
             return self._refuse(full, nanos, tokens, now_s, patience_s)
-        for balance in balances:
-            balance.hold(nanos or 0, tokens)
         if balances:
+            for balance in balances:
+                balance.hold(nanos or 0, tokens)
             self.open_reservations += 1
         return Reservation(self, balances, nanos, tokens)
 
@@ -162,24 +170,28 @@ class Budgets:
 
     # --- looking up -------------------------------------------------------------------------------------------------
 
-    def _balances(self, who: Who, deployment: Deployment, now_s: float) -> list[Balance]:
-        return self._callers_balances(who, now_s) + self._answerers_balances(deployment, now_s)
-
-    def _callers_balances(self, who: Who, now_s: float) -> list[Balance]:
-        found = [fund.balance("", now_s) for fund in self._index.overall]
-        for name_of, named, each in self._index.callers:
-            name = name_of(who)
-            if name:
-                found += [fund.balance(name, now_s) for fund in (*named.get(name, ()), *each)]
+    def _callers_balances(self, who: Who, now_s: float) -> tuple[Balance, ...]:
+        window = self._remembered_in
+        if not window.from_s <= now_s < window.to_s:
+            self._forget(now_s)
+        found = self._remembered.get(who)
+        if found is None:
+            overall = (fund.balance("", now_s) for fund in self._index.overall)
+            found = (*overall, *_own_balances(self._index.callers, who, now_s))
+            if len(self._remembered) >= MAX_REMEMBERED:
+                self._remembered.clear()
+            self._remembered[who] = found
         return found
 
-    def _answerers_balances(self, deployment: Deployment, now_s: float) -> list[Balance]:
-        found: list[Balance] = []
-        for name_of, named, each in self._index.answerers:
-            name = name_of(deployment)
-            if name:
-                found += [fund.balance(name, now_s) for fund in (*named.get(name, ()), *each)]
-        return found
+    def _forget(self, now_s: float) -> None:
+        """What is remembered holds until the first window turns, or the clock is set back before it began."""
+        windows = [fund.window(now_s) for fund in self._funds.values()]
+        from_s, to_s = [w.from_s for w in windows], [w.to_s for w in windows]
+        self._remembered_in = Window(max(from_s, default=now_s), min(to_s, default=now_s))
+        self._remembered.clear()
+
+    def _answerers_balances(self, deployment: Deployment, now_s: float) -> tuple[Balance, ...]:
+        return tuple(_own_balances(self._index.answerers, deployment, now_s))
 
     # --- refusing and telling ---------------------------------------------------------------------------------------
 
@@ -197,6 +209,7 @@ class Budgets:
 
     def _booked(self, balances: Iterable[Balance], *, overrun: bool) -> None:
         """Called by a reservation that has booked everything: whatever ``tell`` does cannot undo that."""
+        self.open_reservations -= 1
         self.overruns += overrun
         for balance in balances:
             if balance.fund.in_force:
@@ -218,6 +231,7 @@ class Budgets:
             gone.in_force = False
         self._index = _index(self._funds.values())
         self.active = bool(self._funds)
+        self._remembered_in = Window(0.0, 0.0)
 
     def restore(self, totals: Totals, now_s: float) -> None:
         """Ask the ledger what was spent in the windows of ``now_s``, for budgets that have not been asked for yet.
@@ -259,6 +273,14 @@ class Purse:
     def objection(self, deployment: Deployment, bound: Bound) -> Objection | None:
         """Why this deployment cannot be asked; None: nothing is known against it. Reserves nothing."""
         return self._budgets.objection(deployment, bound, self._balances, self._now_s)
+
+
+def _own_balances(parts: tuple[_Part[_AskedT], ...], asked: _AskedT, now_s: float) -> Iterator[Balance]:
+    for name_of, named, each in parts:
+        name = name_of(asked)
+        if name:
+            for fund in (*named.get(name, ()), *each):
+                yield fund.balance(name, now_s)
 
 
 def _left(balances: Sequence[Balance]) -> float | None:

@@ -194,9 +194,10 @@ def cost_of(usage: Usage, price: Price) -> int:
         return 0
     _, served, step = _served(usage, price)
     rates = (served if step is None else step.price).rates
-    femtos = sum([count * rates[kind] for kind, count in _counts(usage)])
-    fees_nanos = served.per_request_nanos + usage.web_searches * served.per_search_nanos
-    return _rounded(femtos + fees_nanos * FEMTOS_PER_NANO)
+    femtos = (served.per_request_nanos + usage.web_searches * served.per_search_nanos) * FEMTOS_PER_NANO
+    for kind, count in _counts(usage):
+        femtos += count * rates[kind]
+    return _rounded(femtos)
 
 
 def components(usage: Usage, price: Price) -> Components:
@@ -251,16 +252,12 @@ def _counts(usage: Usage) -> list[tuple[str, int]]:
         ),
         "input",
     )
-    _share_out(
-        counts,
-        usage.output_tokens,
-        (
-            ("output_audio", usage.output_audio_tokens),
-            ("output_image", usage.output_image_tokens),
-            ("reasoning", usage.reasoning_tokens),
-        ),
-        "output",
+    written = (
+        ("output_audio", usage.output_audio_tokens),
+        ("output_image", usage.output_image_tokens),
+        ("reasoning", usage.reasoning_tokens),
     )
+    _share_out(counts, usage.output_tokens, written, "output")
     return counts
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
+from llmproxyd.ledger.disk import Disk
 from llmproxyd.ledger.ledger import MAX_HELD_BYTES, MAX_UNBOOKED, Ledger, Policy
 from llmproxyd.values.ledger import LedgerUnavailable
 from tests.ledger.build import Alarms, FailingDisk, book, intent, select, settlement, wall
@@ -96,6 +99,17 @@ def test_whichever_operation_fails_a_kill_then_leaves_one_entry_for_each_attempt
         if policy == "refuse":
             assert set(booked) == taken
         assert set(booked) <= taken
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+def test_a_real_disk_says_what_is_wrong_with_it() -> None:
+    disk = Disk()
+    for flags, why in ((os.O_WRONLY, errno.ENOSPC), (os.O_RDONLY, errno.EBADF)):
+        fd = os.open("/dev/full", flags)
+        with pytest.raises(OSError, match=os.strerror(why)) as refused:
+            disk.write(fd, b"a line\n")
+        assert refused.value.errno == why
+        disk.close(fd)
 
 
 def test_a_refusal_says_why_without_a_path(tmp_path: Path) -> None:

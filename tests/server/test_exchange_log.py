@@ -62,7 +62,7 @@ async def test_a_served_one_tells_who_answered_and_what_it_took(rows: list[Any])
         first_content_s=0.25,
         overhead_s=0.000_123,
         bytes_out=99,
-        claims=(("project", "web"),),
+        project="web",
     )
     level, fields = await tell(served, rows)
     assert level == "info"

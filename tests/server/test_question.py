@@ -114,10 +114,10 @@ def test_a_question_holds_envelope_claims_and_time() -> None:
     assert (question.label, question.priority) == ("internal", Priority.INTERACTIVE)
     assert (question.bytes_in, question.now_s, question.turn, question.seed) == (10, 1.5, 7, 7)
     assert question.prompt is prompt
-    assert claims_of(question) == (("project", "web"), ("user", "alice"), ("task", "docs"))
+    assert claims_of(question) == ("web", "alice", "docs")
 
 
 def test_who_claims_nothing_claims_nothing() -> None:
     question = build_question(REQUEST, {}, KnownPrompt(), now_s=0.0, turn=0)
-    assert claims_of(question) == ()
+    assert claims_of(question) == ("", "", "")
     assert question.label is None

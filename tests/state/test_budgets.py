@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from llmproxyd.state import budgets as budgets_module
 from llmproxyd.state import fund as fund_module
 from llmproxyd.state.budgets import Budgets, Later, Reservation
 from llmproxyd.state.fund import KEPT_WINDOWS
@@ -229,6 +230,27 @@ def test_invented_names_cannot_fill_the_memory_and_get_no_money_for_it(
     reports = house.budgets.report(NOW_S)
     assert len(reports) == 301
     assert [report.spent_nanos for report in reports if report.shared] == [60]
+
+
+def test_callers_beyond_those_that_are_remembered_have_the_balances_they_had(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(budgets_module, "MAX_REMEMBERED", 3)
+    house = House(budget("own", scope=Scope.USER), budget("all", nanos=10_000, per=Per.HOUR))
+    for _ in range(2):
+        for name in ("ann", "bob", "eve", "joe", "kim"):
+            house.spend(40, who=Who(user=name))
+    assert all(house.refused(21, who=Who(user=name)) for name in ("ann", "bob", "eve", "joe", "kim"))
+    assert len(house.budgets._remembered) <= 3
+
+
+def test_where_one_budgets_window_turns_the_others_go_on() -> None:
+    house = House(budget("hourly", per=Per.HOUR), budget("daily", nanos=150))
+    house.spend(100)
+    assert "hourly" in house.refused(1).told
+    house.spend(40, now_s=NOW_S + HOUR_S)
+    assert "daily" in house.refused(11, now_s=NOW_S + HOUR_S).told
+    assert "hourly" in house.refused(1).told  # the clock is set back: the earlier hour is as it was left
 
 
 def test_names_nobody_has_asked_for_since_yesterday_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
