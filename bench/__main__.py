@@ -89,9 +89,10 @@ def chat(*, stream: bool) -> bytes:
 
 
 @contextmanager
-def process(*command: str, cwd: Path = ROOT) -> Iterator[subprocess.Popen[bytes]]:
+def process(*command: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Running as long as the block does. What it logs is written, and read by nobody."""
     environ = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
-    running = subprocess.Popen(command, cwd=cwd, env=environ, stderr=subprocess.DEVNULL)
+    running = subprocess.Popen(command, cwd=ROOT, env=environ, stderr=subprocess.DEVNULL)
     try:
         yield running
         if running.poll() is not None:

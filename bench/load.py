@@ -90,18 +90,28 @@ class Client(asyncio.Protocol):
         return bytes(self._buffer)
 
 
-def http_request(port: int, body: bytes) -> bytes:
+def http_request(port: int, body: bytes, more: str = "") -> bytes:
+    """``more``: header lines, each with its line end."""
     head = (
         f"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-type: application/json\r\n"
-        f"authorization: Bearer bench\r\nuser-agent: bench\r\naccept: */*\r\ncontent-length: {len(body)}\r\n\r\n"
+        f"authorization: Bearer bench\r\nuser-agent: bench\r\naccept: */*\r\n{more}content-length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
 
 
-async def run(port: int, body: bytes, *, requests: int, connections: int, mark: bytes = b"") -> Result:
-    """``requests`` in all over ``connections`` that each wait for their answer before asking again."""
+async def run(
+    port: int,
+    body: bytes,
+    *,
+    requests: int,
+    connections: int,
+    mark: bytes = b"",
+    more: str = "",
+    pause_s: float = 0.0,
+) -> Result:
+    """``requests`` in all over ``connections`` that each wait for their answer, and ``pause_s``, before asking again."""
     loop = asyncio.get_running_loop()
-    request, result = http_request(port, body), Result()
+    request, result = http_request(port, body, more), Result()
     left = iter(range(requests))
 
     async def one() -> None:
@@ -114,6 +124,8 @@ async def run(port: int, body: bytes, *, requests: int, connections: int, mark: 
                 result.first_s.append(client.first_at_s - start)
             if not answer.startswith(b"HTTP/1.1 200"):
                 result.failures += 1
+            if pause_s:
+                await asyncio.sleep(pause_s)
         assert client._transport is not None
         client._transport.close()
 

@@ -1,7 +1,8 @@
 """``python -m bench money``: what keeping the books costs a request, how soon an entry is safe, how often the cache answers.
 
-The books are the daemon's own, with a ledger on a real disk and a budget in force, driven in this process so that
-microseconds are not lost among those of the network. The cache is asked over HTTP, with the files that ship.
+The books are those of a daemon that is asked over HTTP, with a ledger on a real disk and two budgets in force; a watch
+on their three steps (``bench.booked_daemon``) says what each request waited for them. The cache is asked with the files
+that ship.
 """
 
 from __future__ import annotations
@@ -18,43 +19,27 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from functools import partial
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from bench import load as clients
-from bench.__main__ import ROOT, chat, process
+from bench.__main__ import ROOT, chat, process, wait_for
 from llmproxyd import jsontext
-from llmproxyd.adapters import ADAPTERS
-from llmproxyd.config.load import load
-from llmproxyd.daemon import prepare_collector
-from llmproxyd.exchange.account import ExchangeRecord
-from llmproxyd.exchange.attempt import RunningAttempt
-from llmproxyd.exchange.books import Booking, Books
-from llmproxyd.exchange.lane import Voice, choose_dialect, choose_lane
-from llmproxyd.ledger.ledger import Ledger
 from llmproxyd.ledger.store import FILE_NAME
-from llmproxyd.routing.bound import at_most, extent_of
-from llmproxyd.state.budgets import Budgets
-from llmproxyd.surfaces import SURFACES
-from llmproxyd.values.cost import Usage
-from llmproxyd.values.request import NO_OVERRIDES
-from llmproxyd.values.snapshot import Deployment, Snapshot
 
-CHAT = "/v1/chat/completions"
 MAX_ADDED_S = 150e-6
 MAX_DURABLE_S = 25e-3
 LEAST_HITS = 0.995
+MICRO, MILLI = 1e6, 1e3
 
 PROVIDERS = """
 version: 1
 providers:
   bench:
     preset: openai-compatible
-    endpoint: http://127.0.0.1:9/v1
-    models: [{id: bench-model, price: {input: 2, cached_input: 0.2, output: 8}}]
+    endpoint: http://127.0.0.1:{port}/v1
+    models: [{{id: bench-model, price: {{input: 2, cached_input: 0.2, output: 8}}}}]
 """
 ROUTING = """
 version: 1
@@ -63,11 +48,9 @@ budgets:
   - {name: everything, usd: 1000000, per: month}
   - {name: projects, scope: {project: each}, usd: 100000, per: day}
 """
-USED = Usage(820, 400, cache_read_tokens=512)
 
 
-def percentile(values: Sequence[float], share: float) -> float:
-    ordered = sorted(values)
+def percentile(ordered: Sequence[float], share: float) -> float:
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
@@ -79,103 +62,78 @@ def typical(rounds: Sequence[Sequence[float]], share: float) -> float:
 # --- the books ----------------------------------------------------------------------------------------------------
 
 
+class Load(NamedTuple):
+    """``requests`` over ``connections`` that each wait so long between an answer and the next question."""
+
+    name: str
+    requests: int
+    connections: int
+    pause_s: float = 0.0
+
+
 class Booked(NamedTuple):
-    """How long booking a request took: before its client has the answer, when it has it; and the id of its entry."""
+    """What the books took of each request of one round, in seconds, sorted: ``before_s`` while its client waited, which
+    is the reservation, the intent and the price; ``whole_s`` with the settlement that follows."""
 
-    before_s: float
-    after_s: float
-    entry: str
-
-
-@dataclass
-class Till:
-    """The daemon's books with a ledger below ``directory``, and one request that is booked again and again."""
-
-    books: Books
-    ledger: Ledger
-    voice: Voice
-    deployment: Deployment
-    number: int = 0
-
-    def record(self) -> ExchangeRecord:
-        self.number += 1
-        return ExchangeRecord(
-            f"req_{self.number:08x}",
-            1,
-            request=self.voice.request,
-            surface="openai-chat",
-            project=f"project-{self.number % 20}",
-            task="bench",
-        )
-
-    def attempt(self) -> RunningAttempt:
-        """One that is over, and whose provider told what it used."""
-        adapter = ADAPTERS[choose_dialect(self.voice.request, self.deployment)]
-        lane = choose_lane(self.voice, adapter, self.deployment)
-        call = lane.format_call(self.deployment, NO_OVERRIDES)
-        running = RunningAttempt(
-            deployment=self.deployment, adapter=adapter, lane=lane, call=call, clock=time.monotonic
-        )
-        running.usage, running.complete, running.bytes_read = USED, True, 2_000
-        return running
-
-    def one_request(self) -> Booked:
-        record, running = self.record(), self.attempt()
-        begun_s = time.perf_counter()
-        bound = partial(at_most, extent_of(self.voice.request))
-        booking = self.books.open(record, self.deployment, bound, number=0, hedge=False, patience_s=0.0)
-        assert isinstance(booking, Booking), booking
-        counted = self.books.count(running, None, lambda deployment: 0)
-        answered_s = time.perf_counter()
-        self.books.settle(booking, running, counted, "ok", None, 1.0)
-        return Booked(answered_s - begun_s, time.perf_counter() - answered_s, booking.id)
-
-
-def snapshot_of(directory: Path) -> Snapshot:
-    (directory / "providers.yaml").write_text(PROVIDERS)
-    (directory / "routing.yaml").write_text(ROUTING)
-    loaded = load(directory, environ={})
-    assert loaded.snapshot is not None, loaded.problems
-    return loaded.snapshot
+    load: Load
+    before_s: list[float]
+    whole_s: list[float]
 
 
 @contextmanager
-def open_till(directory: Path) -> Iterator[Till]:
-    snapshot = snapshot_of(directory)
-    ledger = Ledger.open(directory / "state", wall=time.time)
-    budgets = Budgets(lambda alert: None)
-    budgets.reconcile(snapshot)
-    budgets.restore(ledger.totals, time.time())
-    surface, body = SURFACES[CHAT], chat(stream=False)
-    voice = Voice(surface.parse_request({}, body, CHAT), surface, "bench-model", "req_1", 1_795_000_000)
-    [deployment] = [d for d in snapshot.deployments if d.name == "bench/bench-model"]
-    try:
-        yield Till(Books(budgets, ledger, wall=time.time), ledger, voice, deployment)
-    finally:
-        ledger.stop()
+def watched_daemon(directory: Path, told: Path) -> Iterator[int]:
+    """Its port. Two budgets are in force and a provider answers at once; the watch writes to ``told`` at the end."""
+    provider_port, port = free_port(), free_port()
+    (directory / "providers.yaml").write_text(PROVIDERS.format(port=provider_port))
+    (directory / "routing.yaml").write_text(ROUTING)
+    where = ("--config-dir", str(directory), "--state-dir", str(directory / "state"))
+    command = (sys.executable, "-m", "bench.booked_daemon", str(told), "run", *where, "--log-format", "json")
+    with ExitStack() as stack:
+        stack.enter_context(process(sys.executable, "-m", "bench.upstream", str(provider_port)))
+        wait_for(provider_port)
+        stack.enter_context(process(*command, "--listen", f"127.0.0.1:{port}"))
+        wait_for(port)
+        yield port
 
 
-def added(till: Till, requests: int, rate: float) -> list[Booked]:
-    """What the books take of each request, with SQLite following in its thread as it does in the daemon."""
-    booked, due_s = [], time.perf_counter()
-    for _ in range(requests):
-        due_s += 1 / rate
-        time.sleep(max(0.0, due_s - time.perf_counter()))
-        booked.append(till.one_request())
-    assert till.ledger.flush(), "the ledger did not follow"
-    return booked
+async def ask(port: int, load: Load) -> None:
+    result = await clients.run(
+        port,
+        chat(stream=False),
+        requests=load.requests,
+        connections=load.connections,
+        more="x-llmproxyd-project: bench\r\n",
+        pause_s=load.pause_s,
+    )
+    if result.failures:
+        raise SystemExit(f"{result.failures} failed requests")
 
 
-def durable_s(till: Till, directory: Path, requests: int) -> list[float]:
-    """From the end of a request until anybody can read its entry with the sqlite3 program."""
+def read_rounds(told: Path, loads: Sequence[Load]) -> list[Booked]:
+    """What the watch wrote about ``loads``, which ran in this order after one request."""
+    rows = [tuple(int(text) / 1e9 for text in line.split()) for line in told.read_text().splitlines()][1:]
+    found = []
+    for load in loads:
+        mine, rows = rows[: load.requests], rows[load.requests :]
+        assert len(mine) == load.requests, "the watch saw fewer settlements than there were answers"
+        found.append(Booked(load, sorted(row[0] for row in mine), sorted(row[1] for row in mine)))
+    return found
+
+
+async def durable_s(port: int, state_dir: Path, requests: int) -> list[float]:
+    """From the answer to a request until anybody can read its entry with the sqlite3 program."""
     took_s = []
-    with closing(sqlite3.connect(directory / "state" / FILE_NAME)) as database:
+    request = clients.http_request(port, chat(stream=False))
+    transport, client = await asyncio.get_running_loop().create_connection(clients.Client, "127.0.0.1", port)
+    with closing(sqlite3.connect(state_dir / FILE_NAME)) as database:
         for _ in range(requests):
-            entry = till.one_request().entry
-            settled_s = time.perf_counter()
-            while not database.execute("SELECT 1 FROM entries WHERE id = ?", (entry,)).fetchone():
+            head = (await client.ask(request)).partition(b"\r\n\r\n")[0].lower()
+            answered_s = time.perf_counter()
+            request_id = head.partition(b"x-llmproxyd-request-id:")[2].split(b"\r\n", 1)[0].strip().decode()
+            while not database.execute("SELECT 1 FROM entries WHERE id = ?", (f"{request_id}.0",)).fetchone():
                 time.sleep(0.0002)
-            took_s.append(time.perf_counter() - settled_s)
+            took_s.append(time.perf_counter() - answered_s)
+    transport.close()
     return took_s
 
 
@@ -246,10 +204,26 @@ def hits(state_dir: Path, distinct: int, repeats: int) -> tuple[int, int]:
 # --- the report -------------------------------------------------------------------------------------------------------
 
 
-def tell(what: str, value: float, bound: float, unit: str, *, least: bool = False) -> bool:
+def tell(what: str, value: float, bound: float | None, unit: str, *, least: bool = False) -> bool:
+    if bound is None:
+        print(f"{what:58}{value:10,.1f} {unit}")
+        return True
     kept = value >= bound if least else value <= bound
     sign = "≥" if least else "≤"
     print(f"{what:58}{value:10,.1f} {unit:3}{sign:>3} {bound:g} {unit}{'' if kept else '   <- missed'}")
+    return kept
+
+
+def tell_booked(booked: Sequence[Booked], load: Load, bound_s: float | None) -> bool:
+    print(f"booking a request, {load.name}:")
+    kept = True
+    for what, rounds, its_bound_s in (
+        ("before its answer", [each.before_s for each in booked if each.load is load], bound_s),
+        ("to its end", [each.whole_s for each in booked if each.load is load], None),
+    ):
+        tell(f"  {what}, p50", typical(rounds, 0.5) * MICRO, None, "µs")
+        bound = None if its_bound_s is None else its_bound_s * MICRO
+        kept &= tell(f"  {what}, p99", typical(rounds, 0.99) * MICRO, bound, "µs")
     return kept
 
 
@@ -257,10 +231,10 @@ def main(arguments: Sequence[str]) -> int:
     """0: all bounds are kept; 1: one is missed."""
     parser = argparse.ArgumentParser(prog="python -m bench money", description=__doc__)
     parser.add_argument(
-        "--rounds", type=int, default=5, help="of bookings; the median of their figures is shown"
+        "--rounds", type=int, default=5, help="of each load; the median of their figures is shown"
     )
-    parser.add_argument("--requests", type=int, default=4_000, help="that are booked in a round")
-    parser.add_argument("--rate", type=float, default=2_000.0, help="of them in a second")
+    parser.add_argument("--requests", type=int, default=4_000, help="in a round")
+    parser.add_argument("--connections", type=int, default=8, help="that ask at a time, beside one alone")
     parser.add_argument(
         "--directory", type=Path, help="on the disk to measure; left out: the one for temporary files"
     )
@@ -268,34 +242,28 @@ def main(arguments: Sequence[str]) -> int:
     print(f"Python {platform.python_version()}, {os.cpu_count()} CPUs, {platform.platform()}")
     with tempfile.TemporaryDirectory(dir=options.directory) as name:
         directory = Path(name)
-        with open_till(directory) as till:
-            prepare_collector()  # as the daemon does when it is up
-            added(till, 500, options.rate)
-            rounds = [added(till, options.requests, options.rate) for _ in range(options.rounds)]
-            waited_s = durable_s(till, directory, 500)
+        told = directory / "told"
+        busy = Load(f"{options.connections} connections at a time", options.requests, options.connections)
+        alone = Load("one connection", options.requests, 1)
+        slow = Load("300 a second", options.requests // 4, 3, 0.009)
+        loads = [busy, *([busy, alone, slow] * options.rounds)]
+        with watched_daemon(directory, told) as port:
+            for load in loads:
+                asyncio.run(ask(port, load))
+                time.sleep(0.1)  # what is settled after an answer belongs to its round
+            waited_s = asyncio.run(durable_s(port, directory / "state", 500))
+        booked = read_rounds(told, loads)[1:]  # the first were to warm up
         found, asked = hits(directory / "cache", distinct=200, repeats=25)
-    micro, milli = 1e6, 1e3
-    before = [[one.before_s for one in booked] for booked in rounds]
-    whole = [[one.before_s + one.after_s for one in booked] for booked in rounds]
-    for what, values, share in (
-        ("booking a request, to its end, p50", whole, 0.5),
-        ("booking a request, to its end, p99", whole, 0.99),
-        ("booking a request, before its answer, p50", before, 0.5),
-    ):
-        print(f"{what:58}{typical(values, share) * micro:10,.1f} µs")
-    quietest_s = min(percentile(values, 0.99) for values in before)
-    print(f"{'before its answer, p99 of the quietest round':58}{quietest_s * micro:10,.1f} µs")
     kept = [
+        tell_booked(booked, busy, MAX_ADDED_S),
+        tell_booked(booked, alone, MAX_ADDED_S),
+        tell_booked(
+            booked, slow, None
+        ),  # a processor that sleeps in between takes two or three times as long
         tell(
-            "booking a request, before its answer, p99",
-            typical(before, 0.99) * micro,
-            MAX_ADDED_S * micro,
-            "µs",
-        ),
-        tell(
-            "entry in SQLite after its request, p99",
-            percentile(waited_s, 0.99) * milli,
-            MAX_DURABLE_S * milli,
+            "entry in SQLite after its answer, p99",
+            percentile(sorted(waited_s), 0.99) * MILLI,
+            MAX_DURABLE_S * MILLI,
             "ms",
         ),
         tell(
