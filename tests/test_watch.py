@@ -12,6 +12,7 @@ import textwrap
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -391,15 +392,19 @@ async def test_a_storm_of_saves_is_read_a_few_times_and_the_last_one_wins(tmp_pa
         file.parent.mkdir()
         file.write_text("start")
         async with following(file) as follower:
-            started_s = asyncio.get_running_loop().time()
+            now_s = asyncio.get_running_loop().time
+            saved_s = [now_s()]
             for number in range(saves):  # 50 a second
                 await save(file, f"version {number}")
                 await asyncio.sleep(0.02)
+                saved_s.append(now_s())
             await save(file, "last")
             await follower.reads("last", timeout_s=1.0)
-            took_s = asyncio.get_running_loop().time() - started_s
+            took_s = now_s() - saved_s[0]
+        # A machine that is busy elsewhere makes the storm pause, and in a pause there is a reading.
+        lulls = sum(later - sooner > 0.8 * watch.QUIET_S for sooner, later in pairwise(saved_s))
         # A reading every 400 ms at most, the one at the start, and one or two when it is over.
-        assert len(follower.read) + follower.torn <= 3 + took_s / watch.CAP_S
+        assert len(follower.read) + follower.torn <= 3 + lulls + took_s / watch.CAP_S
         assert all(text and text.startswith(("version", "last", "start")) for text in follower.texts)
 
     await asyncio.gather(storm(in_place), storm(rename_over))

@@ -385,8 +385,8 @@ MUTATIONS = (
     # --- ledger
     Mutation(
         "the ledger notes who a body names", "ledger", "exchange/books.py",
-        'task=claims.get("task", ""),',
-        'task=claims.get("task") or str(request.document.get("user", "")),',
+        "task=record.task,",
+        'task=record.task or str(request.document.get("user", "")),',
         _WAYS_OUT,
     ),
     Mutation(
