@@ -53,7 +53,7 @@ class Pool:
     ) -> None:
         self._connector = aiohttp.TCPConnector(
             limit=0,
-            ssl=tls or True,
+            ssl=tls or True,  # aiohttp has read the system's authorities when it was imported
             resolver=resolver,
             use_dns_cache=False,  # the resolver remembers, and for longer where it must
             keepalive_timeout=idle_s,

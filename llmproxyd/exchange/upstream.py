@@ -144,7 +144,7 @@ class Upstream:
         self._names: NameTable | None = None
         self._wanted: frozenset[_PoolKey] | None = None
         self._closing: set[asyncio.Future[None]] = set()
-        self._ssl = tls
+        self._tls = tls
         self._sleep = sleep
         self._mock_calls: dict[str, itertools.count[int]] = {}
 
@@ -218,14 +218,12 @@ class Upstream:
         return _HttpReply(connection, message, payload, provider, lambda: self._left(key, pool))
 
     def _open(self, key: _PoolKey, provider: Provider) -> Pool:
-        if self._ssl is None and provider.base_url.startswith("https:"):
-            self._ssl = ssl.create_default_context()
         if self._names is None:
             self._names = NameTable(self._lookup or aiohttp.ThreadedResolver())
         connect_s = provider.timeouts.connect_s
         pool = self._pools[key] = Pool(
             provider.base_url,
-            tls=self._ssl,
+            tls=self._tls,
             resolver=Resolver(self._names, patience_s=connect_s * _LOOK_UP_SHARE),
             connect_timeout_s=connect_s,
             idle_s=_IDLE_S[provider.zone],

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import random
-import ssl
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -237,7 +236,7 @@ def notice_of(event: Event, text: str) -> dict[str, Any]:
 def _open_pool(url: URL, names: NameTable) -> Pool:
     return Pool(
         str(url.origin()),
-        tls=ssl.create_default_context() if url.scheme == "https" else None,
+        tls=None,
         resolver=Resolver(names, patience_s=_CONNECT_S),
         connect_timeout_s=_CONNECT_S,
         idle_s=_IDLE_S,
