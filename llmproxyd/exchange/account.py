@@ -42,9 +42,10 @@ class AttemptRecord(msgspec.Struct, frozen=True):
 
 class ExchangeRecord(msgspec.Struct):
     """One exchange. Seconds are differences; ``overhead_s`` is the time up to the commit that was ours, not the
-    provider's. ``cost_nanos`` None: unknown. ``project``, ``user`` and ``task``: what the caller said of itself, and
-    ``tenant`` and ``key_id``: empty if nothing. ``disputed``: why the usage told is not believed. ``waited_s``: in lines for providers, all attempts together. ``continued``: how often another
-    deployment took up a stream that had broken off. ``cache``: what it did, as the client is told."""
+    provider's. ``cost_nanos`` None: unknown. ``project``, ``user`` and ``task``: what the caller said of itself; like
+    ``tenant`` and ``key_id`` empty: nobody in particular. ``disputed``: why the usage told is not believed.
+    ``waited_s``: in lines for providers, all attempts together. ``continued``: how often another deployment took up a
+    stream that had broken off. ``cache``: what it did, as the client is told."""
 
     request_id: str
     generation: int

@@ -11,7 +11,8 @@ from pathlib import Path
 LOCK_WAIT_S = 1.0
 
 # os.write lets other threads run meanwhile, and then has to wait for whoever does: for some microseconds of writing to
-# the page cache the event loop waited up to half a millisecond for the thread that fills SQLite.
+# the page cache the event loop waited up to half a millisecond for the thread that fills SQLite. A disk that hangs
+# stops the loop either way.
 _write = ctypes.PyDLL(None).write
 _write.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t)
 _write.restype = ctypes.c_ssize_t

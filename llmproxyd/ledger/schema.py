@@ -83,7 +83,7 @@ INSERT INTO entries (
   cost_nanos, saved_nanos, first_content_s, total_s, usage, estimate)
 """,
     columns=37,
-    tail="ON CONFLICT (id) DO NOTHING",
+    tail=" ON CONFLICT (id) DO NOTHING",
 )
 
 ADD_HOURS: Final = _inserts(
