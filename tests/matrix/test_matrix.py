@@ -42,7 +42,6 @@ from tests.matrix.upstreams.base import EMBED_MODEL, Recording, Upstream, vector
 from tests.support.fake_provider import Exchange, Manner, Seen, answer, stream
 
 WORDS = "Something the provider alone can say."
-CHUNKS = 2000
 BIG = "Łódź lies on no river to speak of. " * (5 * 1024 * 1024 // 40)
 REMEMBERED = {401, 429}
 """After these a provider is left alone for a while."""
@@ -231,8 +230,11 @@ def test_unicode(cell: Cell, streamed: bool) -> None:
 
 
 @EVERY_CELL
-def test_a_stream_of_two_thousand_chunks(cell: Cell) -> None:
-    pieces = tuple(f"{number} " for number in range(CHUNKS))
+@pytest.mark.parametrize(
+    "chunks", [pytest.param(300, id="short"), pytest.param(2_000, id="long", marks=pytest.mark.proof)]
+)
+def test_a_stream_of_many_chunks(cell: Cell, chunks: int) -> None:
+    pieces = tuple(f"{number} " for number in range(chunks))
     cell.says(Said(pieces))
     heard = cell.ask(stream=True)
     assert heard.text == "".join(pieces)
