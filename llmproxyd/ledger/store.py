@@ -169,7 +169,7 @@ class Store:
         # The journal holds what a power cut may take; it is dropped only after `make_durable`.
         database.execute("PRAGMA synchronous = NORMAL")
         database.execute("PRAGMA journal_size_limit = 16777216").fetchall()
-        database.execute("PRAGMA cache_size = -8192")
+        database.execute("PRAGMA cache_size = -2048")
         [version] = database.execute("PRAGMA user_version").fetchone()
         if version > schema.VERSION:
             raise LedgerUnavailable(
