@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,21 +117,11 @@ def wait_for(port: int, *, timeout_s: float = 20.0) -> float:
     raise SystemExit(f"nothing answers on port {port}")
 
 
-def daemon_command(directory: Path) -> tuple[str, ...]:
-    return (
-        sys.executable,
-        "-m",
-        "llmproxyd",
-        "run",
-        "--config-dir",
-        str(directory),
-        "--state-dir",
-        str(directory / "state"),
-        "--listen",
-        f"127.0.0.1:{PORTS['llmproxyd']}",
-        "--log-format",
-        "json",
-    )
+def daemon_command(
+    config_dir: Path, state_dir: Path, port: int, program: Sequence[str] = ("llmproxyd",)
+) -> tuple[str, ...]:
+    where = ("--config-dir", str(config_dir), "--state-dir", str(state_dir), "--listen", f"127.0.0.1:{port}")
+    return (sys.executable, "-m", *program, "run", *where, "--log-format", "json")
 
 
 def refuse_if_taken() -> None:
@@ -163,7 +153,7 @@ def start_parties(stack: ExitStack, directory: Path) -> list[Party]:
     )
     wait_for(PORTS["bare aiohttp"])
     parties.append(Party("bare aiohttp", PORTS["bare aiohttp"], [bare.pid]))
-    ours = stack.enter_context(process(*daemon_command(directory)))
+    ours = stack.enter_context(process(*daemon_command(directory, directory / "state", PORTS["llmproxyd"])))
     wait_for(PORTS["llmproxyd"])
     parties.append(Party("llmproxyd", PORTS["llmproxyd"], [ours.pid]))
     return parties
@@ -209,7 +199,7 @@ def starts(directory: Path, rounds: int) -> float:
     """Median seconds from exec to the first 200."""
     seen = []
     for _ in range(rounds):
-        with process(*daemon_command(directory)):
+        with process(*daemon_command(directory, directory / "state", PORTS["llmproxyd"])):
             seen.append(wait_for(PORTS["llmproxyd"]))
     return statistics.median(seen)
 

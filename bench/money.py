@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench import load as clients
-from bench.__main__ import ROOT, chat, process, wait_for
+from bench.__main__ import ROOT, chat, daemon_command, process, wait_for
 from llmproxyd import jsontext
 from llmproxyd.ledger.store import FILE_NAME
 
@@ -59,6 +59,20 @@ def typical(rounds: Sequence[Sequence[float]], share: float) -> float:
     return statistics.median(percentile(values, share) for values in rounds)
 
 
+def free_port() -> int:
+    """One that nobody else uses: whoever sits on a fixed one would be asked in our daemon's place."""
+    with socket.socket() as wire:
+        wire.bind(("127.0.0.1", 0))
+        port: int = wire.getsockname()[1]
+    return port
+
+
+def header(answer: bytes, name: bytes) -> bytes:
+    """Its value in an answer's head; empty without one."""
+    head = answer.partition(b"\r\n\r\n")[0].lower()
+    return head.partition(name + b":")[2].split(b"\r\n", 1)[0].strip()
+
+
 # --- the books ----------------------------------------------------------------------------------------------------
 
 
@@ -86,12 +100,11 @@ def watched_daemon(directory: Path, told: Path) -> Iterator[int]:
     provider_port, port = free_port(), free_port()
     (directory / "providers.yaml").write_text(PROVIDERS.format(port=provider_port))
     (directory / "routing.yaml").write_text(ROUTING)
-    where = ("--config-dir", str(directory), "--state-dir", str(directory / "state"))
-    command = (sys.executable, "-m", "bench.booked_daemon", str(told), "run", *where, "--log-format", "json")
+    watched = daemon_command(directory, directory / "state", port, ("bench.booked_daemon", str(told)))
     with ExitStack() as stack:
         stack.enter_context(process(sys.executable, "-m", "bench.upstream", str(provider_port)))
         wait_for(provider_port)
-        stack.enter_context(process(*command, "--listen", f"127.0.0.1:{port}"))
+        stack.enter_context(process(*watched))
         wait_for(port)
         yield port
 
@@ -127,10 +140,10 @@ async def durable_s(port: int, state_dir: Path, requests: int) -> list[float]:
     transport, client = await asyncio.get_running_loop().create_connection(clients.Client, "127.0.0.1", port)
     with closing(sqlite3.connect(state_dir / FILE_NAME)) as database:
         for _ in range(requests):
-            head = (await client.ask(request)).partition(b"\r\n\r\n")[0].lower()
+            answer = await client.ask(request)
             answered_s = time.perf_counter()
-            request_id = head.partition(b"x-llmproxyd-request-id:")[2].split(b"\r\n", 1)[0].strip().decode()
-            while not database.execute("SELECT 1 FROM entries WHERE id = ?", (f"{request_id}.0",)).fetchone():
+            entry = header(answer, b"x-llmproxyd-request-id").decode() + ".0"
+            while not database.execute("SELECT 1 FROM entries WHERE id = ?", (entry,)).fetchone():
                 time.sleep(0.0002)
             took_s.append(time.perf_counter() - answered_s)
     transport.close()
@@ -149,21 +162,11 @@ def question(number: int, *, temperature: float | None) -> bytes:
     return jsontext.encode(body)
 
 
-def free_port() -> int:
-    """One that nobody else uses: whoever sits on a fixed one would be asked in our daemon's place."""
-    with socket.socket() as wire:
-        wire.bind(("127.0.0.1", 0))
-        port: int = wire.getsockname()[1]
-    return port
-
-
 @contextmanager
 def shipped_daemon(state_dir: Path) -> Iterator[int]:
     """Its port. The files are those of the repository; the built-in provider needs no key."""
     port = free_port()
-    command = (sys.executable, "-m", "llmproxyd", "run", "--config-dir", str(ROOT), "--log-format", "json")
-    where = ("--state-dir", str(state_dir), "--listen", f"127.0.0.1:{port}")
-    with process(*command, *where):
+    with process(*daemon_command(ROOT, state_dir, port)):
         ends_s = time.monotonic() + 20
         while time.monotonic() < ends_s:
             with socket.socket() as wire:
@@ -181,10 +184,10 @@ async def outcomes(port: int, bodies: Sequence[bytes], connections: int) -> list
     async def one() -> None:
         transport, client = await loop.create_connection(clients.Client, "127.0.0.1", port)
         for request in waiting:
-            head = (await client.ask(request)).partition(b"\r\n\r\n")[0].lower()
-            if not head.startswith(b"http/1.1 200"):
-                raise SystemExit(f"a request failed: {head[:300]!r}")
-            found.append(head.partition(b"x-llmproxyd-cache:")[2].split(b"\r\n", 1)[0].strip())
+            answer = await client.ask(request)
+            if not answer.startswith(b"HTTP/1.1 200"):
+                raise SystemExit(f"a request failed: {answer[:300]!r}")
+            found.append(header(answer, b"x-llmproxyd-cache"))
         transport.close()
 
     await asyncio.gather(*(one() for _ in range(connections)))
@@ -205,6 +208,7 @@ def hits(state_dir: Path, distinct: int, repeats: int) -> tuple[int, int]:
 
 
 def tell(what: str, value: float, bound: float | None, unit: str, *, least: bool = False) -> bool:
+    """Whether ``bound`` is kept; None: there is none."""
     if bound is None:
         print(f"{what:58}{value:10,.1f} {unit}")
         return True
@@ -216,14 +220,13 @@ def tell(what: str, value: float, bound: float | None, unit: str, *, least: bool
 
 def tell_booked(booked: Sequence[Booked], load: Load, bound_s: float | None) -> bool:
     print(f"booking a request, {load.name}:")
-    kept = True
-    for what, rounds, its_bound_s in (
-        ("before its answer", [each.before_s for each in booked if each.load is load], bound_s),
-        ("to its end", [each.whole_s for each in booked if each.load is load], None),
-    ):
-        tell(f"  {what}, p50", typical(rounds, 0.5) * MICRO, None, "µs")
-        bound = None if its_bound_s is None else its_bound_s * MICRO
-        kept &= tell(f"  {what}, p99", typical(rounds, 0.99) * MICRO, bound, "µs")
+    before = [each.before_s for each in booked if each.load is load]
+    whole = [each.whole_s for each in booked if each.load is load]
+    bound = None if bound_s is None else bound_s * MICRO
+    tell("  before its answer, p50", typical(before, 0.5) * MICRO, None, "µs")
+    kept = tell("  before its answer, p99", typical(before, 0.99) * MICRO, bound, "µs")
+    tell("  to its end, p50", typical(whole, 0.5) * MICRO, None, "µs")
+    tell("  to its end, p99", typical(whole, 0.99) * MICRO, None, "µs")
     return kept
 
 
@@ -245,21 +248,19 @@ def main(arguments: Sequence[str]) -> int:
         told = directory / "told"
         busy = Load(f"{options.connections} connections at a time", options.requests, options.connections)
         alone = Load("one connection", options.requests, 1)
+        # A processor that sleeps in between takes two or three times as long for everything.
         slow = Load("300 a second", options.requests // 4, 3, 0.009)
         loads = [busy, *([busy, alone, slow] * options.rounds)]
         with watched_daemon(directory, told) as port:
             for load in loads:
                 asyncio.run(ask(port, load))
-                time.sleep(0.1)  # what is settled after an answer belongs to its round
             waited_s = asyncio.run(durable_s(port, directory / "state", 500))
         booked = read_rounds(told, loads)[1:]  # the first were to warm up
         found, asked = hits(directory / "cache", distinct=200, repeats=25)
     kept = [
         tell_booked(booked, busy, MAX_ADDED_S),
         tell_booked(booked, alone, MAX_ADDED_S),
-        tell_booked(
-            booked, slow, None
-        ),  # a processor that sleeps in between takes two or three times as long
+        tell_booked(booked, slow, None),
         tell(
             "entry in SQLite after its answer, p99",
             percentile(sorted(waited_s), 0.99) * MILLI,

@@ -14,7 +14,7 @@ import msgspec
 
 from llmproxyd.exchange.account import ExchangeRecord
 from llmproxyd.exchange.attempt import RunningAttempt
-from llmproxyd.exchange.dispute import Estimate, Judged, is_plausible, judge
+from llmproxyd.exchange.dispute import Estimate, Judged, judge
 from llmproxyd.routing.bound import price_in_force
 from llmproxyd.state.budgets import Budgets, Later, Reservation
 from llmproxyd.values.budget import Bound, Who
@@ -25,7 +25,6 @@ from llmproxyd.values.request import Operation
 from llmproxyd.values.snapshot import Deployment
 
 _RETRY_AFTER_S = 5.0
-_COUNT_TOKENS = Operation.COUNT_TOKENS
 
 _UNSERVED = frozenset(
     {
@@ -178,24 +177,21 @@ class Books:
     ) -> Counted:
         """What the attempt came to. ``tokens_in``: our own count of the prompt, asked only where it is needed."""
         told, operation = running.usage, running.operation
-        if operation is _COUNT_TOKENS:
+        if operation is Operation.COUNT_TOKENS:
             return Counted(None, 0)
-        if told is not None and is_plausible(told):
-            return Counted(told, self._price(running.deployment, told, told.cost_nanos))
         refused = failure is not None and failure.kind in _UNSERVED
         if told is None and (refused or not running.sent):
             return Counted(None, 0)
         judged = _judge(running, told, tokens_in)
-        usage, disputed = judged.usage, judged.disputed
-        charged_nanos = usage.cost_nanos if disputed is None else None
-        cost_nanos = self._price(running.deployment, usage, charged_nanos)
-        return Counted(usage, cost_nanos, disputed, None if disputed is None else usage)
+        disputed_by = judged.usage if judged.disputed is not None else None
+        return Counted(judged.usage, self._price(running.deployment, judged), judged.disputed, disputed_by)
 
-    def _price(self, deployment: Deployment, usage: Usage, charged_nanos: int | None) -> int | None:
+    def _price(self, deployment: Deployment, judged: Judged) -> int | None:
+        usage = judged.usage
         if not deployment.provider.cost_tracking:
             return None
-        if charged_nanos is not None:
-            return max(0, charged_nanos)
+        if usage.cost_nanos is not None and judged.disputed is None:
+            return max(0, usage.cost_nanos)
         price = price_in_force(deployment, self._wall())
         return None if price is None else cost_of(usage, price)
 

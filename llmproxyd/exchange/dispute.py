@@ -61,12 +61,12 @@ def judge(usage: Usage | None, estimate: Callable[[], Estimate]) -> Judged:
     if usage is None:
         ours = estimate()
         return Judged(_guess(ours), estimated=True)
-    if is_plausible(usage):
+    if _plausible(usage):
         return Judged(usage, told=usage, estimated=usage.estimated)
     return _examine(usage, estimate())
 
 
-def is_plausible(usage: Usage) -> bool:
+def _plausible(usage: Usage) -> bool:
     """Both sides are there, nothing is negative or larger than its whole, and thought alone could explain the size."""
     if not (usage.input_tokens > 0 and 0 < usage.output_tokens <= _UNSEEN_TOKENS):
         return False
@@ -121,16 +121,15 @@ def _negative(usage: Usage, shares: tuple[int, ...]) -> str | None:
 
 def _contradiction(usage: Usage) -> str | None:
     """A share that is larger than its whole."""
-    read, written = usage.input_tokens, usage.output_tokens
     cached = usage.cache_read_tokens + usage.cache_write_tokens + usage.cache_write_1h_tokens
-    if cached > max(0, read):
-        return f"{cached} cached of {read} input tokens"
-    if usage.input_audio_tokens > max(0, read):
-        return f"{usage.input_audio_tokens} audio of {read} input tokens"
-    if usage.reasoning_tokens > max(0, written):
-        return f"{usage.reasoning_tokens} reasoning of {written} output tokens"
-    if usage.output_audio_tokens > max(0, written):
-        return f"{usage.output_audio_tokens} audio of {written} output tokens"
+    for share, what, whole, side in (
+        (cached, "cached", usage.input_tokens, "input"),
+        (usage.input_audio_tokens, "audio", usage.input_tokens, "input"),
+        (usage.reasoning_tokens, "reasoning", usage.output_tokens, "output"),
+        (usage.output_audio_tokens, "audio", usage.output_tokens, "output"),
+    ):
+        if share > max(0, whole):
+            return f"{share} {what} of {whole} {side} tokens"
     return None
 
 

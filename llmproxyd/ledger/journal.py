@@ -140,8 +140,8 @@ def _is_payable(record: Intent | Settlement) -> bool:
     return (
         _is_money(record.cost_nanos)
         and _is_money(record.saved_nanos)
-        and (record.usage is None or _is_countable(record.usage))
-        and (record.estimate is None or _is_countable(record.estimate))
+        and _is_countable(record.usage)
+        and _is_countable(record.estimate)
     )
 
 
@@ -149,7 +149,9 @@ def _is_money(nanos: int | None) -> bool:
     return nanos is None or -MAX_NANOS <= nanos <= MAX_NANOS
 
 
-def _is_countable(usage: Usage) -> bool:
+def _is_countable(usage: Usage | None) -> bool:
+    if usage is None:
+        return True
     counts: tuple[int, ...] = _counts_of(usage)
     return max(counts) <= MAX_TOKENS and min(counts) >= -MAX_TOKENS
 

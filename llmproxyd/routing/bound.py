@@ -34,9 +34,7 @@ TOOLS_TOKENS: Final = 1_024
 """What a provider writes about tools beside their definitions; 264 to 804 by Anthropic's own account."""
 
 _OF_ANY_LENGTH: Final = frozenset({Capability.VISION, Capability.AUDIO, Capability.FILES})
-_TOOLS: Final = Capability.TOOLS
-_COUNT_TOKENS: Final = Operation.COUNT_TOKENS
-_EMBEDDING: Final = Operation.EMBEDDING
+_WORDLESS: Final = frozenset({Operation.EMBEDDING})
 
 
 class Extent(msgspec.Struct, frozen=True, gc=False):
@@ -88,7 +86,7 @@ def at_most(extent: Extent, deployment: Deployment, wall_s: float) -> Bound:
 
     Counting tokens costs nothing anywhere. A provider whose costs are not tracked costs nothing.
     """
-    if extent.operation is _COUNT_TOKENS:
+    if extent.operation is Operation.COUNT_TOKENS:
         return Bound(0, 0, 0.0)
     tokens_in, tokens_out = _most_input(extent, deployment), _most_output(extent, deployment)
     tokens, price = tokens_in + tokens_out, price_in_force(deployment, wall_s)
@@ -112,19 +110,18 @@ def price_in_force(deployment: Deployment, wall_s: float) -> Price | None:
 
 
 def _most_input(extent: Extent, deployment: Deployment) -> int:
-    window, needs = deployment.context_window, extent.needs
+    window = deployment.context_window
+    if not extent.needs.isdisjoint(_OF_ANY_LENGTH):
+        return max(extent.bytes_in, UNKNOWN_WINDOW_TOKENS) if window is None else window
     tokens = extent.bytes_in + FRAME_TOKENS
-    if needs:
-        if not needs.isdisjoint(_OF_ANY_LENGTH):
-            return max(extent.bytes_in, UNKNOWN_WINDOW_TOKENS) if window is None else window
-        if _TOOLS in needs:
-            tokens += TOOLS_TOKENS
-    return tokens if window is None or tokens < window else window
+    if Capability.TOOLS in extent.needs:
+        tokens += TOOLS_TOKENS
+    return tokens if window is None else min(tokens, window)
 
 
 def _most_output(extent: Extent, deployment: Deployment) -> int:
-    if extent.operation is _EMBEDDING:
-        return 0  # nothing is generated
+    if extent.operation in _WORDLESS:
+        return 0
     asked, able = extent.max_output_tokens, deployment.max_output_tokens
     if asked is None:
         usual = max(UNKNOWN_OUTPUT_TOKENS, deployment.provider.quirks.default_max_tokens or 0)

@@ -65,22 +65,25 @@ class Reservation:
         """Book what it came to, in the windows it was reserved in. ``nanos`` None: nobody knows, so all that was reserved."""
         reserved = self._nanos or 0
         cost = reserved if nanos is None else nanos
-        balances, self._balances = self._balances, ()
-        if not balances:
-            return
-        for balance in balances:
-            balance.book(cost, tokens, reserved, self._tokens)
         # Without a price there was nothing to reserve, so whatever it costs was no more than could be known.
         overrun = tokens > self._tokens or (self._nanos is not None and cost > reserved)
-        self._owner._booked(balances, overrun=overrun)
+        balances = self._give_back()
+        for balance in balances:
+            balance.book(cost, tokens)
+        if balances:
+            self._owner._booked(balances, overrun=overrun)
 
     def release(self) -> None:
         """Nothing was sent, so nothing is owed."""
+        self._give_back()
+
+    def _give_back(self) -> Sequence[Balance]:
         balances, self._balances = self._balances, ()
         for balance in balances:
             balance.hold(-(self._nanos or 0), -self._tokens)
         if balances:
             self._owner.open_reservations -= 1
+        return balances
 
 
 class Later(msgspec.Struct, frozen=True):
@@ -138,15 +141,13 @@ class Budgets:
         budget in the way lets it wait and its window turns by then. A Failure is LIMIT_REACHED, or SATURATED where
         somebody else may still answer; its code is ``budget_exceeded`` or ``price_unknown``.
         """
-        balances = self._callers_balances(who, now_s)
-        if self._index.answerers:
-            balances += self._answerers_balances(deployment, now_s)
+        balances = (*self._callers_balances(who, now_s), *self._answerers_balances(deployment, now_s))
         full = [balance for balance in balances if not balance.fits(nanos, tokens)]
         if full:
             return self._refuse(full, nanos, tokens, now_s, patience_s)
+        for balance in balances:
+            balance.hold(nanos or 0, tokens)
         if balances:
-            for balance in balances:
-                balance.hold(nanos or 0, tokens)
             self.open_reservations += 1
         return Reservation(self, balances, nanos, tokens)
 
@@ -190,8 +191,8 @@ class Budgets:
         self._remembered_in = Window(max(from_s, default=now_s), min(to_s, default=now_s))
         self._remembered.clear()
 
-    def _answerers_balances(self, deployment: Deployment, now_s: float) -> tuple[Balance, ...]:
-        return tuple(_own_balances(self._index.answerers, deployment, now_s))
+    def _answerers_balances(self, deployment: Deployment, now_s: float) -> Iterator[Balance]:
+        return _own_balances(self._index.answerers, deployment, now_s)
 
     # --- refusing and telling ---------------------------------------------------------------------------------------
 
@@ -209,7 +210,6 @@ class Budgets:
 
     def _booked(self, balances: Iterable[Balance], *, overrun: bool) -> None:
         """Called by a reservation that has booked everything: whatever ``tell`` does cannot undo that."""
-        self.open_reservations -= 1
         self.overruns += overrun
         for balance in balances:
             if balance.fund.in_force:

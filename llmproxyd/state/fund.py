@@ -62,8 +62,6 @@ class Balance:
     def share(self) -> float:
         """How much of the amount is spent, 1.0: all of it; may be more. Of money and tokens, what is further on."""
         budget = self.fund.budget
-        if budget.tokens is None:
-            return _share(self.spent_nanos, budget.nanos)
         return max(_share(self.spent_nanos, budget.nanos), _share(self.spent_tokens, budget.tokens))
 
     def fits(self, nanos: int | None, tokens: int) -> bool:
@@ -88,10 +86,7 @@ class Balance:
         self.held_nanos += nanos
         self.held_tokens += tokens
 
-    def book(self, nanos: int, tokens: int, held_nanos: int = 0, held_tokens: int = 0) -> None:
-        """Spend this, for which so much was held."""
-        self.held_nanos -= held_nanos
-        self.held_tokens -= held_tokens
+    def book(self, nanos: int, tokens: int) -> None:
         self.spent_nanos += nanos
         self.spent_tokens += tokens
 

@@ -252,12 +252,16 @@ def _counts(usage: Usage) -> list[tuple[str, int]]:
         ),
         "input",
     )
-    written = (
-        ("output_audio", usage.output_audio_tokens),
-        ("output_image", usage.output_image_tokens),
-        ("reasoning", usage.reasoning_tokens),
+    _share_out(
+        counts,
+        usage.output_tokens,
+        (
+            ("output_audio", usage.output_audio_tokens),
+            ("output_image", usage.output_image_tokens),
+            ("reasoning", usage.reasoning_tokens),
+        ),
+        "output",
     )
-    _share_out(counts, usage.output_tokens, written, "output")
     return counts
 
 
